@@ -3,7 +3,7 @@
 mod error;
 mod request;
 
-pub use error::{ApiError, is_about_content, is_transient, refused};
+pub use error::{ApiError, is_about_content, is_interrupted, is_transient, refused};
 pub use request::{MAX_RESPONSE, Received, Request};
 
 use anyhow::Context as _;

@@ -15,7 +15,10 @@ mod lookup;
 mod metadata;
 mod models;
 mod pages;
+mod position;
 mod soql;
+mod soql_parts;
+mod sorted_list;
 mod terms;
 mod triggers;
 #[path = "../verifyCredentials/mod.rs"]

@@ -15,7 +15,24 @@ pub struct Page {
     pub total_size: u64,
     #[serde(default)]
     next_records_url: Option<String>,
+    #[serde(default)]
     pub records: Vec<Record>,
+    /// The ids of the records, as far as Salesforce says them.
+    #[serde(skip)]
+    ids: Vec<Option<String>>,
+}
+
+/// A record, with its id although the query may not select it.
+pub struct Item {
+    pub id: Option<String>,
+    pub record: Record,
+}
+
+impl Page {
+    pub fn into_items(self) -> impl Iterator<Item = Item> {
+        let records = self.ids.into_iter().zip(self.records);
+        records.map(|(id, record)| Item { id, record })
+    }
 }
 
 /// A query that is being read.
@@ -98,6 +115,7 @@ impl<'a> Pages<'a> {
                 request.read_json().await?
             }
         };
+        page.ids = page.records.iter().map(id_of).collect();
         for record in &mut page.records {
             simplify(self.api, record).await?;
         }
@@ -132,6 +150,18 @@ impl<'a> Pages<'a> {
         self.range(0, limit).await
     }
 
+    /// The first records with their ids, at most `limit`.
+    pub async fn items(mut self, limit: usize) -> anyhow::Result<Vec<Item>> {
+        let mut items = Vec::new();
+        while items.len() < limit
+            && let Some(page) = self.next().await?
+        {
+            items.extend(page.into_items());
+        }
+        items.truncate(limit);
+        Ok(items)
+    }
+
     /// The records behind the first `skip`, at most `limit`. Skipped records are dropped as they arrive.
     pub async fn range(mut self, mut skip: usize, limit: usize) -> anyhow::Result<Vec<Record>> {
         let mut records = Vec::new();
@@ -145,6 +175,21 @@ impl<'a> Pages<'a> {
         records.truncate(limit);
         Ok(records)
     }
+}
+
+/// The id of a record: its field, or the end of its address.
+fn id_of(record: &Record) -> Option<String> {
+    let address = || {
+        record
+            .get("attributes")?
+            .get("url")?
+            .as_str()?
+            .rsplit('/')
+            .next()
+    };
+    let id = record.get("Id").and_then(Value::as_str).or_else(address)?;
+    // Records of some objects have no id of their own: their address ends with zeros.
+    Some(id.to_owned()).filter(|id| !id.is_empty() && !id.starts_with("000000000000000"))
 }
 
 fn count(total_size: u64) -> Record {

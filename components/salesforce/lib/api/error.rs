@@ -177,6 +177,12 @@ pub fn is_transient(error: &anyhow::Error) -> bool {
     error_is_transient || error.is::<Rebound>()
 }
 
+/// Whether the end of a response did not arrive.
+pub fn is_interrupted(error: &anyhow::Error) -> bool {
+    let response = error.downcast_ref::<ResponseError>();
+    response.is_some_and(|response| matches!(response.error, BodyError::Interrupted(_)))
+}
+
 /// Whether a request may have failed because of what its response contains: Salesforce has a fault, or the response is too
 /// large or broken.
 pub fn is_about_content(error: &anyhow::Error) -> bool {
