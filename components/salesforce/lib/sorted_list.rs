@@ -79,11 +79,13 @@ impl SortedList<'_> {
 
     /// Reads smaller and smaller parts. A record counts as unreadable only if a request behind it succeeds.
     async fn read_around(&self, behind: &Position, count: usize) -> anyhow::Result<Part> {
+        // This fails if Salesforce itself is at fault.
+        let left = self.count(behind, None).await?;
         let mut reader = Around {
             list: self,
             behind: behind.clone(),
             skip: 0,
-            size: count.div_ceil(2),
+            size: count.min(left).div_ceil(2),
             failures: 0,
             tries: 0,
             entries: vec![],
@@ -110,7 +112,7 @@ impl SortedList<'_> {
         skip: usize,
         count: usize,
     ) -> anyhow::Result<Vec<Entry>> {
-        let mut query = self.query(select, behind, &[])?;
+        let mut query = self.query(select, behind, None)?;
         query += &format!(" ORDER BY {} LIMIT {count}", self.order.fields());
         if skip > 0 {
             query += &format!(" OFFSET {skip}");
@@ -119,14 +121,26 @@ impl SortedList<'_> {
         Ok(items.into_iter().map(|item| self.entry(item)).collect())
     }
 
-    fn query(&self, select: &str, behind: &Position, more: &[String]) -> anyhow::Result<String> {
+    /// The number of records behind a position that meet one more condition.
+    async fn count(&self, behind: &Position, more: Option<String>) -> anyhow::Result<usize> {
+        let query = self.query("COUNT()", behind, more)?;
+        let page = Pages::query(self.api, query).next().await?;
+        Ok(page.map_or(0, |page| page.total_size as usize))
+    }
+
+    fn query(
+        &self,
+        select: &str,
+        behind: &Position,
+        more: Option<String>,
+    ) -> anyhow::Result<String> {
         let behind = behind
             .condition(self.order)
             .context("the step's snapshot; reset it on the platform")?;
         let conditions: Vec<String> = behind
             .into_iter()
             .chain(self.conditions.iter().cloned())
-            .chain(more.iter().cloned())
+            .chain(more)
             .collect();
         let mut query = format!("SELECT {select} FROM {}", self.from);
         if !conditions.is_empty() {
@@ -243,12 +257,9 @@ impl Around<'_, '_> {
         let before = before
             .map(|position| position.before(self.list.order))
             .transpose()?;
-        let more: Vec<String> = before.into_iter().collect();
-        let query = self.list.query("COUNT()", &self.behind, &more)?;
-        let page = Pages::query(self.list.api, query).next().await?;
-        let between = page.map_or(0, |page| page.total_size);
+        let between = self.list.count(&self.behind, before).await?;
         anyhow::ensure!(
-            between == self.skip as u64,
+            between == self.skip,
             "records have changed while others were passed over; the next poll reads them again"
         );
         Ok(())

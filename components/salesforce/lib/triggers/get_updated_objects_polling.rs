@@ -71,7 +71,7 @@ impl Trigger for UpdatedObjects {
             let part = list
                 .read(&position, page_size + position.done.len())
                 .await?;
-            let mut page = PollPage::new(&cx, part.entries, &position.done);
+            let mut page = PollPage::new(&cx, part.entries, &position);
             let emitted = page.emit(config.emit_behavior).await;
             let next = page.position_after(&position)?;
             if next != position {

@@ -1,6 +1,6 @@
 //! The records of one page: each is emitted or reported once.
 
-use super::report;
+use super::report::Names;
 use crate::{
     position::Position,
     sorted_list::{Content, Entry},
@@ -39,21 +39,20 @@ pub struct PollPage<'a, C> {
 }
 
 impl<'a, C: Sync> PollPage<'a, C> {
-    /// A page without the records whose keys are in `done`.
-    pub fn new(cx: &'a Context<C, Value>, entries: Vec<Entry>, done: &[String]) -> Self {
-        let done: HashSet<&str> = done.iter().map(String::as_str).collect();
+    /// The page behind a position, without the records that were done before.
+    pub fn new(cx: &'a Context<C, Value>, entries: Vec<Entry>, behind: &Position) -> Self {
+        let done: HashSet<&str> = behind.done.iter().map(String::as_str).collect();
         let mut page = Self {
             cx,
             places: vec![],
             new: vec![],
             bad: vec![],
         };
-        let mut before = "the start".to_owned();
+        let mut names = Names::behind(behind.last_seen_id.as_deref());
         for (at, entry) in entries.into_iter().enumerate() {
-            let key = report::key(&entry, &before, at);
+            let name = names.next(&entry);
+            let (key, shown) = (name.key, name.shown);
             let is_done = done.contains(key.as_str());
-            let shown = report::shown(entry.id.as_deref(), &before);
-            before = entry.id.unwrap_or(before);
             match (entry.content, &entry.position) {
                 _ if is_done => {}
                 (Content::Record(record), Some(_)) => page.new.push((at, record.into())),

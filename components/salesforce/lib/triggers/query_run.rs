@@ -1,6 +1,6 @@
 //! One run of a query: each record is emitted or reported once, also if the run fails and the next one continues it.
 
-use super::report;
+use super::report::{Name, Names};
 use crate::{
     api::Record,
     sorted_list::{Content, Entry},
@@ -53,8 +53,7 @@ pub struct QueryRun<'a, C> {
     reported: Vec<String>,
     /// The records so far, with their keys, if one message holds all of them.
     collected: Vec<(String, Record)>,
-    /// The id of the last record.
-    last: String,
+    names: Names,
 }
 
 impl<'a, C: Sync> QueryRun<'a, C> {
@@ -69,12 +68,13 @@ impl<'a, C: Sync> QueryRun<'a, C> {
             emitted: vec![],
             reported: vec![],
             collected: vec![],
-            last: "the start".to_owned(),
+            names: Names::behind(None),
         }
     }
 
     /// From now on, records come again that were met before.
     pub fn read_again(&mut self) {
+        self.names = Names::behind(None);
         self.is_again = true;
     }
 
@@ -85,14 +85,11 @@ impl<'a, C: Sync> QueryRun<'a, C> {
     pub async fn take(&mut self, entries: impl IntoIterator<Item = Entry>) -> anyhow::Result<()> {
         let (mut new, mut bad) = (vec![], vec![]);
         for entry in entries {
-            let has_id = entry.id.is_some();
-            let mut key = report::key(&entry, &self.last, 0);
-            if !has_id {
+            let Name { mut key, shown } = self.names.next(&entry);
+            if entry.id.is_none() && matches!(entry.content, Content::Record(_)) {
                 // Several rows of a result can be equal.
                 key = format!("{} {key}", self.met.len());
             }
-            let shown = report::shown(entry.id.as_deref(), &self.last);
-            self.last = entry.id.unwrap_or_else(|| self.last.clone());
             let is_met = !self.met.insert(key.clone()) && self.is_again;
             if is_met || self.emitted_before.contains(&key) {
                 continue;

@@ -8,6 +8,7 @@ mod csv_files;
 mod invalid_input;
 mod lookups;
 mod models;
+mod poll_trouble;
 mod polling;
 mod process;
 mod queries;

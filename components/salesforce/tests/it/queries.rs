@@ -82,10 +82,10 @@ async fn a_count_is_emitted_as_a_number() {
         let found = org
             .data("query", json!({}), json!({ "query": query }))
             .await;
-        assert_eq!(found, [expected.clone()], "{query}");
+        assert_eq!(found, std::slice::from_ref(&expected), "{query}");
         let fields = json!({ "query": query });
         let found = org.data("queryTrigger", fields, json!({})).await;
-        assert_eq!(found, [expected.clone()], "{query}");
+        assert_eq!(found, std::slice::from_ref(&expected), "{query}");
         let set = json!({ "allowResultAsSet": "on" });
         let found = org.data("query", set, json!({ "query": query })).await;
         assert_eq!(found, [json!({ "result": [expected] })], "{query}");
