@@ -8,6 +8,12 @@ use super::{
 };
 use serde_json::{Map, Value, json};
 
+/// Whether a query has groups or aggregate functions.
+pub(super) fn is_asked(select: &Select) -> bool {
+    let is_aggregate = |item: &Item| matches!(item, Item::Aggregate { .. });
+    !select.group.is_empty() || select.items.iter().any(is_aggregate)
+}
+
 /// A row for each group of records, in the order of the groups' first records. Without GROUP BY there is one row.
 pub(super) fn rows(scope: &Scope, select: &Select, records: &[&Record]) -> Found<Vec<Value>> {
     for name in &select.group {

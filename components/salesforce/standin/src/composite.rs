@@ -92,3 +92,61 @@ fn headers(own: &Map<String, Value>) -> HeaderMap {
     };
     own.iter().filter_map(header).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::response::IntoResponse;
+    use std::collections::BTreeMap;
+
+    /// The status and the body of the response to these parts.
+    fn composite(parts: &[Value]) -> (u16, Value) {
+        let body = json!({ "compositeRequest": parts }).to_string();
+        let request = Request {
+            version: "60.0".to_owned(),
+            parts: ServiceRequest {
+                method: "POST".to_owned(),
+                url: String::new(),
+                path: String::new(),
+                length: 0,
+                query: BTreeMap::new(),
+                headers: HeaderMap::new(),
+                body: body.into(),
+            },
+        };
+        let response = respond(&mut State::new(), &request);
+        let response = response.unwrap_or_else(IntoResponse::into_response);
+        let status = response.status().as_u16();
+        let body = to_bytes(response.into_body(), usize::MAX).now_or_never();
+        let body = serde_json::from_slice(&body.unwrap().unwrap()).unwrap();
+        (status, body)
+    }
+
+    fn part(path: &str) -> Value {
+        json!({ "method": "GET", "url": format!("/services/data/v60.0/{path}"), "referenceId": "a" })
+    }
+
+    #[test]
+    fn each_part_has_a_response_of_its_own() {
+        let query = |field: &str| part(&format!("query?q=SELECT%20{field}+FROM%20Account"));
+        let (status, body) = composite(&[query("Id"), query("Nope"), part("limits")]);
+        let parts = body["compositeResponse"].as_array().unwrap();
+        let statuses: Vec<&Value> = parts.iter().map(|part| &part["httpStatusCode"]).collect();
+        assert_eq!(
+            (status, statuses),
+            (200, vec![&json!(200), &json!(400), &json!(200)])
+        );
+        assert_eq!(parts[0]["body"]["totalSize"], 0);
+        assert_eq!(parts[1]["body"][0]["errorCode"], "INVALID_FIELD");
+    }
+
+    #[test]
+    fn too_many_parts_are_refused() {
+        let query = part("query?q=SELECT%20Id%20FROM%20Account");
+        let mut unnamed = query.clone();
+        unnamed["referenceId"] = json!("");
+        for parts in [vec![part("limits"); 26], vec![query; 6], vec![unnamed]] {
+            assert_eq!(composite(&parts).0, 400, "{}", parts.len());
+        }
+    }
+}

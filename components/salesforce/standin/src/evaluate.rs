@@ -32,13 +32,6 @@ pub(super) fn run(
     if let Some(condition) = &select.condition {
         scope.check(condition)?;
     }
-    let is_aggregate = |item: &Item| matches!(item, Item::Aggregate { .. });
-    let aggregates = !select.group.is_empty() || select.items.iter().any(is_aggregate);
-    let items = if aggregates {
-        vec![]
-    } else {
-        scope.items(select)?
-    };
     let mut records: Vec<&Record> = state
         .all(&object.name)
         .filter(|record| deleted || !is_deleted(record))
@@ -46,9 +39,10 @@ pub(super) fn run(
     if let Some(condition) = &select.condition {
         records.retain(|record| scope.holds(condition, record));
     }
-    if aggregates {
+    if aggregate::is_asked(select) {
         return aggregate::rows(&scope, select, &records);
     }
+    let items = scope.items(select)?;
     scope.sort(&mut records, select)?;
     if select.offset > MAX_OFFSET {
         return Err(ErrorResponse::new(

@@ -354,7 +354,7 @@ impl World {
     /// Polls until a poll succeeds, or twice for changes: the last one has nothing new.
     async fn poll_all(&mut self) {
         let (mut since, mut successes) = (json!({}), 0);
-        let needed = if self.function == UPDATED { 3 } else { 1 };
+        let needed = if self.function == UPDATED { 2 } else { 1 };
         for _ in 0..60 {
             let emitted = poll(&self.org, self.function, &self.fields, &since).await;
             for name in names(&emitted) {
@@ -366,7 +366,7 @@ impl World {
             if successes == needed {
                 return;
             }
-            if successes < 2 && self.rng.f64() < 0.3 {
+            if successes == 0 && self.rng.f64() < 0.3 {
                 self.insert(false);
                 self.org.api.pass(1);
             }
