@@ -80,12 +80,12 @@ impl SortedList<'_> {
     /// Reads smaller and smaller parts. A record counts as unreadable only if a request behind it succeeds.
     async fn read_around(&self, behind: &Position, count: usize) -> anyhow::Result<Part> {
         // This fails if Salesforce itself is at fault.
-        let left = self.count(behind, None).await?;
+        let left = self.count(behind, None, count).await?;
         let mut reader = Around {
             list: self,
             behind: behind.clone(),
             skip: 0,
-            size: count.min(left).div_ceil(2),
+            size: left.div_ceil(2),
             failures: 0,
             tries: 0,
             entries: vec![],
@@ -121,9 +121,15 @@ impl SortedList<'_> {
         Ok(items.into_iter().map(|item| self.entry(item)).collect())
     }
 
-    /// The number of records behind a position that meet one more condition.
-    async fn count(&self, behind: &Position, more: Option<String>) -> anyhow::Result<usize> {
+    /// The number of records behind a position that meet one more condition, up to `limit`.
+    async fn count(
+        &self,
+        behind: &Position,
+        more: Option<String>,
+        limit: usize,
+    ) -> anyhow::Result<usize> {
         let query = self.query("COUNT()", behind, more)?;
+        let query = format!("{query} LIMIT {limit}");
         let page = Pages::query(self.api, query).next().await?;
         Ok(page.map_or(0, |page| page.total_size as usize))
     }
@@ -257,7 +263,8 @@ impl Around<'_, '_> {
         let before = before
             .map(|position| position.before(self.list.order))
             .transpose()?;
-        let between = self.list.count(&self.behind, before).await?;
+        let limit = self.skip + 1;
+        let between = self.list.count(&self.behind, before, limit).await?;
         anyhow::ensure!(
             between == self.skip,
             "records have changed while others were passed over; the next poll reads them again"

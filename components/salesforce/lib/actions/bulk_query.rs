@@ -5,7 +5,10 @@ use anyhow::Context as _;
 use bytes::Bytes;
 use futures_util::{Stream, stream};
 use reqwest::{Body, Response};
-use sailor::prelude::*;
+use sailor::{
+    http::{PageGuard, PageLimits},
+    prelude::*,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::time::Duration;
@@ -98,32 +101,40 @@ impl Page {
 
 /// The bytes of all pages, with one header row.
 fn rows(api: Api, path: String, first: Page) -> impl Stream<Item = anyhow::Result<Bytes>> + Send {
-    stream::try_unfold((api, path, first), async |(api, path, mut page)| {
-        loop {
-            let chunk = page
-                .response
-                .chunk()
-                .await
-                .map_err(reqwest::Error::without_url)?;
-            match (chunk, page.next.take()) {
-                (Some(mut chunk), next) => {
-                    page.next = next;
-                    if page.in_header {
-                        // There is no line end within the names of fields.
-                        let Some(end) = chunk.iter().position(|byte| *byte == b'\n') else {
-                            continue;
-                        };
-                        chunk = chunk.slice(end + 1..);
-                        page.in_header = false;
+    let guard = PageGuard::new(PageLimits::default());
+    stream::try_unfold(
+        (api, path, first, guard),
+        async |(api, path, mut page, mut guard)| {
+            loop {
+                let chunk = page
+                    .response
+                    .chunk()
+                    .await
+                    .map_err(reqwest::Error::without_url)?;
+                match (chunk, page.next.take()) {
+                    (Some(mut chunk), next) => {
+                        page.next = next;
+                        if page.in_header {
+                            // There is no line end within the names of fields.
+                            let Some(end) = chunk.iter().position(|byte| *byte == b'\n') else {
+                                continue;
+                            };
+                            chunk = chunk.slice(end + 1..);
+                            page.in_header = false;
+                        }
+                        return Ok(Some((chunk, (api, path, page, guard))));
                     }
-                    return Ok(Some((chunk, (api, path, page))));
+                    (None, Some(locator)) => {
+                        anyhow::ensure!(
+                            guard.may_request(&locator, 1).await?,
+                            "Salesforce names the part {locator:?} of the results twice"
+                        );
+                        let request = api.get(&path).query(&[("locator", &locator)]);
+                        page = Page::new(request.send().await?, true);
+                    }
+                    (None, None) => return Ok(None),
                 }
-                (None, Some(locator)) => {
-                    let request = api.get(&path).query(&[("locator", &locator)]);
-                    page = Page::new(request.send().await?, true);
-                }
-                (None, None) => return Ok(None),
             }
-        }
-    })
+        },
+    )
 }

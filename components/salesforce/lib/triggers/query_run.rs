@@ -1,6 +1,6 @@
 //! One run of a query: each record is emitted or reported once, also if the run fails and the next one continues it.
 
-use super::report::{Name, Names};
+use super::report::{Name, Names, hash};
 use crate::{
     api::Record,
     sorted_list::{Content, Entry},
@@ -95,6 +95,7 @@ impl<'a, C: Sync> QueryRun<'a, C> {
                 continue;
             }
             match entry.content {
+                Content::Record(record) if self.was_too_large(&key, &record) => {}
                 Content::Record(record) => new.push((key, record)),
                 Content::Unreadable(error) => {
                     let passed = format!("{shown} is passed over: Salesforce cannot return it");
@@ -127,18 +128,16 @@ impl<'a, C: Sync> QueryRun<'a, C> {
                 Ok(())
             };
         }
-        let (keys, records): (Vec<String>, Vec<Record>) = self.collected.drain(..).unzip();
-        let all = list(records.iter().cloned());
+        let collected = std::mem::take(&mut self.collected);
+        let all = list(collected.iter().map(|(_, record)| record.clone()));
         let Some(failed) = self.cx.data_each([all]).await.pop() else {
-            self.emitted.extend(keys);
             return Ok(());
         };
-        if !failed.is_permanent || records.is_empty() {
+        if !failed.is_permanent || collected.is_empty() {
             return Err(failed.error);
         }
         // Too large together.
-        let single = records.into_iter().map(|record| list([record]));
-        self.emit_each(keys.into_iter().zip(single).collect()).await
+        self.emit_each(collected).await
     }
 
     /// The snapshot after the run.
@@ -161,9 +160,19 @@ impl<'a, C: Sync> QueryRun<'a, C> {
     async fn emit_each(&mut self, mut new: Vec<(String, Record)>) -> anyhow::Result<()> {
         while !new.is_empty() {
             let rest = new.split_off(CHUNK.min(new.len()));
-            let (keys, bodies): (Vec<String>, Vec<Record>) = new.into_iter().unzip();
+            let (keys, records): (Vec<String>, Vec<Record>) = new.into_iter().unzip();
             new = rest;
-            let failed = self.cx.data_each(bodies).await;
+            let emitter = self.cx.emitter();
+            let failed = match self.method {
+                OutputMethod::EmitIndividually => emitter.data_each(&records).await,
+                OutputMethod::EmitAll => {
+                    let single: Vec<Record> = records
+                        .iter()
+                        .map(|record| list([record.clone()]))
+                        .collect();
+                    emitter.data_each(&single).await
+                }
+            };
             let lost: HashSet<usize> = failed.iter().map(|failed| failed.position).collect();
             let mut first_error = None;
             for NotEmitted {
@@ -174,8 +183,9 @@ impl<'a, C: Sync> QueryRun<'a, C> {
             } in failed
             {
                 if is_permanent {
-                    let key = keys[position].clone();
+                    let key = &keys[position];
                     let passed = format!("record {key} is passed over: it cannot be emitted");
+                    let key = too_large(key, &records[position]);
                     self.report(key, error.context(passed)).await?;
                 } else {
                     first_error.get_or_insert(error);
@@ -191,6 +201,19 @@ impl<'a, C: Sync> QueryRun<'a, C> {
         Ok(())
     }
 
+    /// Whether a record was reported because it cannot be emitted, and has not changed since.
+    fn was_too_large(&mut self, key: &str, record: &Record) -> bool {
+        if self.reported_before.is_empty() {
+            return false;
+        }
+        let key = too_large(key, record);
+        let was_reported = self.reported_before.contains(&key);
+        if was_reported {
+            self.reported.push(key);
+        }
+        was_reported
+    }
+
     /// Reports a record that is passed over, if no run before has.
     async fn report(&mut self, key: String, error: anyhow::Error) -> anyhow::Result<()> {
         if !self.reported_before.contains(&key) {
@@ -199,6 +222,11 @@ impl<'a, C: Sync> QueryRun<'a, C> {
         self.reported.push(key);
         Ok(())
     }
+}
+
+/// The key of a record that cannot be emitted.
+fn too_large(key: &str, record: &Record) -> String {
+    format!("{key} {}", hash(record))
 }
 
 fn list(records: impl IntoIterator<Item = Record>) -> Record {

@@ -54,8 +54,8 @@ impl Names {
     }
 }
 
-/// The hash of a record without an id (FNV-1a: it must be the same in every version of the program).
-fn hash(record: &Record) -> String {
+/// The hash of a record (FNV-1a: it must be the same in every version of the program).
+pub fn hash(record: &Record) -> String {
     let text = serde_json::to_string(record).unwrap_or_default();
     let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)

@@ -290,6 +290,16 @@ async fn a_record_too_large_to_emit_is_reported() {
             "{function} {more}: {:?}",
             deployed.errors()
         );
+        // The next run does not report it again, and the trigger for changes has nothing new.
+        let (errors, data) = (deployed.errors().len(), data.len());
+        deployed.send(json!({}));
+        let more = usize::from(function == QUERY) * if list.is_some() { 1 } else { 2 };
+        let data_after = deployed.events(EventKind::Data, data + more).await.len();
+        assert_eq!(
+            (deployed.errors().len(), data_after),
+            (errors, data + more),
+            "{function} {more}"
+        );
         deployed.stop(component, &[]).await;
     }
 }
