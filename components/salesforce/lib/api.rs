@@ -1,17 +1,17 @@
 //! Salesforce's REST API: its paths, its responses, and its errors.
 
 mod error;
+mod request;
 
-pub use error::{ApiError, is_transient, with_api_error};
+pub use error::{ApiError, is_about_content, is_interrupted, is_transient, refused};
+pub use request::{MAX_RESPONSE, Received, Request};
 
 use anyhow::Context as _;
-use reqwest::{Method, Response, StatusCode};
+use reqwest::Method;
 use sailor::{
-    http::{BodyError, read_body},
-    oauth2::{AuthorizedClient, AuthorizedRequest, OAuth2},
+    oauth2::{AuthorizedClient, OAuth2},
     settings,
 };
-use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 /// Fields by their names.
@@ -19,8 +19,6 @@ pub type Record = Map<String, Value>;
 
 /// The version of the API, unless SALESFORCE_API_VERSION names another one.
 const VERSION: &str = "60.0";
-/// The most that is read into memory of one response: as JSON it takes several times that.
-pub const MAX_RESPONSE: usize = 16 << 20;
 
 /// What component.json cannot say about the credential. If the login host is not below salesforce.com, as behind a
 /// proxy, variables name the complete addresses.
@@ -70,84 +68,37 @@ impl Api {
         }
     }
 
-    pub fn get(&self, path: &str) -> AuthorizedRequest {
+    pub fn get(&self, path: &str) -> Request {
         self.request(Method::GET, path)
     }
 
-    pub fn post(&self, path: &str) -> AuthorizedRequest {
+    pub fn post(&self, path: &str) -> Request {
         self.request(Method::POST, path)
     }
 
-    pub fn patch(&self, path: &str) -> AuthorizedRequest {
+    pub fn patch(&self, path: &str) -> Request {
         self.request(Method::PATCH, path)
     }
 
-    pub fn delete(&self, path: &str) -> AuthorizedRequest {
+    pub fn delete(&self, path: &str) -> Request {
         self.request(Method::DELETE, path)
     }
 
-    pub fn request(&self, method: Method, path: &str) -> AuthorizedRequest {
+    pub fn request(&self, method: Method, path: &str) -> Request {
+        Request::new(&self.oauth, method, self.path(path))
+    }
+
+    /// A path as the host has it.
+    pub fn path(&self, path: &str) -> String {
         let is_complete = ["/", "http:", "https:"]
             .iter()
             .any(|start| path.starts_with(start));
-        let path = if is_complete {
+        if is_complete {
             path.to_owned()
         } else {
             format!("/services/data/v{}/{path}", self.version)
-        };
-        self.oauth.request(method, path)
+        }
     }
-}
-
-/// Sends a request.
-///
-/// # Errors
-/// Returns an [`ApiError`] if Salesforce explains its error status.
-pub async fn send(request: AuthorizedRequest) -> anyhow::Result<Response> {
-    let response = request.send().await.map_err(with_api_error)?;
-    if response.status() == StatusCode::MULTIPLE_CHOICES {
-        // Upsert by an external id that is not unique.
-        let choices: Vec<Value> = response.json().await.unwrap_or_default();
-        anyhow::bail!(
-            "{} records have this external id; it must belong to one",
-            choices.len()
-        );
-    }
-    Ok(response)
-}
-
-/// Sends a request and reads a JSON response; an empty one is `null`.
-pub async fn json<T: DeserializeOwned>(request: AuthorizedRequest) -> anyhow::Result<T> {
-    let response = send(request).await?;
-    parse(&read(response, MAX_RESPONSE, "Salesforce's response").await?)
-}
-
-/// Reads at most `max_bytes` of a response into memory. `what` names the response in the error.
-pub async fn read(response: Response, max_bytes: usize, what: &str) -> anyhow::Result<Vec<u8>> {
-    read_body(response, max_bytes)
-        .await
-        .map_err(|error| match error {
-            BodyError::TooLarge { .. } => {
-                anyhow::anyhow!("{what} is larger than {} MB", max_bytes >> 20)
-            }
-            error => error.into(),
-        })
-}
-
-/// Parses a JSON response; an empty one is `null`.
-pub fn parse<T: DeserializeOwned>(response: &[u8]) -> anyhow::Result<T> {
-    let json = if response.is_empty() {
-        b"null"
-    } else {
-        response
-    };
-    serde_json::from_slice(json).map_err(|error| {
-        anyhow::anyhow!(
-            "Salesforce's response has an unexpected format (line {}, column {}): check SALESFORCE_API_VERSION",
-            error.line(),
-            error.column()
-        )
-    })
 }
 
 /// A JSON value as text for a path or a search; none if it is missing, `null` or empty.

@@ -3,13 +3,10 @@
 //! A started job continues even if this process ends. So an error while waiting for it must not rebound the
 //! message: that would start a second job.
 
-use crate::api::{self, Api};
+use crate::api::{self, Api, Received, Request};
 use anyhow::Context as _;
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
-use sailor::{
-    http::{path_segment, read_body},
-    oauth2::AuthorizedRequest,
-};
+use sailor::http::path_segment;
 use serde::Deserialize;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
@@ -79,15 +76,14 @@ impl Job {
     /// The job in its current state.
     pub async fn reload(&self, api: &Api, kind: &str, deadline: Instant) -> anyhow::Result<Self> {
         let path = self.path(kind)?;
-        let body = self.read(deadline, || api.get(&path)).await?;
-        api::parse(&body)
+        self.read(deadline, || api.get(&path)).await?.parse()
     }
 
     /// The text of one of the job's results.
     pub async fn results(&self, api: &Api, path: &str) -> anyhow::Result<String> {
         let deadline = Instant::now() + RESULTS_TIMEOUT;
-        let body = self.read(deadline, || api.get(path)).await?;
-        String::from_utf8(body)
+        let received = self.read(deadline, || api.get(path)).await?;
+        String::from_utf8(received.body)
             .with_context(|| format!("the results of bulk job {} are not text", self.id))
     }
 
@@ -95,21 +91,15 @@ impl Job {
     async fn read(
         &self,
         deadline: Instant,
-        request: impl Fn() -> AuthorizedRequest,
-    ) -> anyhow::Result<Vec<u8>> {
+        request: impl Fn() -> Request,
+    ) -> anyhow::Result<Received> {
         let mut delays = delays();
         loop {
-            let (error, is_transient) = match api::send(request()).await {
-                Ok(response) => match read_body(response, usize::MAX).await {
-                    Ok(body) => return Ok(body),
-                    Err(error) => (error.into(), true),
-                },
-                Err(error) => {
-                    let is_transient = api::is_transient(&error);
-                    (error, is_transient)
-                }
+            let error = match request().read(usize::MAX).await {
+                Ok(received) => return Ok(received),
+                Err(error) => error,
             };
-            if !is_transient || Instant::now() >= deadline {
+            if !api::is_transient(&error) || Instant::now() >= deadline {
                 return Err(self.unknown_state(&error));
             }
             wait(&mut delays).await;

@@ -1,6 +1,6 @@
 //! CSV as Bulk API 2.0 writes it.
 
-use crate::api::Record;
+use crate::{api::Record, csv_layout::delimiter};
 use ::csv::{ReaderBuilder, StringRecord};
 
 /// The rows, with the names of the header.
@@ -11,6 +11,7 @@ pub fn records(text: &str) -> anyhow::Result<Vec<Record>> {
     // A row may be shorter than the header.
     let mut reader = ReaderBuilder::new()
         .flexible(true)
+        .delimiter(delimiter(text))
         .from_reader(text.as_bytes());
     let header = reader.headers()?.clone();
     let rows = reader.records();
@@ -36,6 +37,10 @@ mod tests {
             ),
             ("", json!([])),
             ("A,B\n", json!([])),
+            (
+                "\"A\";\"B\"\r\n1;\"2,5\"\r\n",
+                json!([{ "A": "1", "B": "2,5" }]),
+            ),
             ("A,B\n1,", json!([{ "A": "1", "B": "" }])),
             ("A,B\n1\n", json!([{ "A": "1" }])),
         ] {

@@ -1,12 +1,14 @@
 //! Objects and their fields as this user sees them. They are requested each time: users differ, and objects change.
 
 use crate::{
-    api::{self, Api, ApiError},
+    api::{Api, ApiError, MAX_RESPONSE},
     soql::{self, Name},
 };
 use anyhow::Context as _;
-use jiff::fmt::rfc2822;
-use sailor::{http::path_segment, oauth2::AuthorizedClient};
+use sailor::{
+    http::{parse_time, path_segment},
+    oauth2::AuthorizedClient,
+};
 use serde::Deserialize;
 
 #[derive(Debug, Deserialize)]
@@ -69,20 +71,16 @@ impl Object {
         name: &Name,
     ) -> anyhow::Result<(Self, Option<String>)> {
         let path = format!("sobjects/{}/describe", path_segment(name.as_str())?);
-        let response = api::send(api.get(&path)).await;
-        let response = response.map_err(|error| match ApiError::find(&error) {
+        let received = api.get(&path).read(MAX_RESPONSE).await;
+        let received = received.map_err(|error| match ApiError::find(&error) {
             Some(api_error) if api_error.has_code("NOT_FOUND") => anyhow::anyhow!(
                 "Salesforce has no object {name} that this user may see: check the field `sobject`"
             ),
             _ => error,
         })?;
-        let date = response.headers().get("date");
-        let date = date.and_then(|date| date_literal(date.to_str().ok()?));
-        let object = response.json().await.map_err(reqwest::Error::without_url);
-        Ok((
-            object.with_context(|| format!("reading the description of {name}"))?,
-            date,
-        ))
+        let date = received.headers.get("date");
+        let date = date.and_then(|date| parse_time(date.to_str().ok()?));
+        Ok((received.parse()?, date.map(soql::timestamp)))
     }
 
     pub fn field(&self, name: &str) -> anyhow::Result<&Field> {
@@ -104,32 +102,5 @@ impl Object {
             .iter()
             .filter(|field| field.kind != "base64")
             .map(|field| field.name.as_str())
-    }
-}
-
-/// `Tue, 15 Nov 1994 08:12:31 GMT` → `1994-11-15T08:12:31.000Z`
-fn date_literal(http_date: &str) -> Option<String> {
-    let parser = rfc2822::DateTimeParser::new();
-    let date = parser.parse_timestamp(http_date).ok()?;
-    Some(soql::timestamp(date))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::date_literal;
-
-    #[test]
-    fn a_date_header_becomes_a_soql_literal() {
-        assert_eq!(
-            date_literal("Tue, 15 Nov 1994 08:12:31 GMT").as_deref(),
-            Some("1994-11-15T08:12:31.000Z")
-        );
-        for odd in [
-            "",
-            "Tuesday, 15-Nov-94 08:12:31 GMT",
-            "Tue, 15 Nvo 1994 08:12:31 GMT",
-        ] {
-            assert_eq!(date_literal(odd), None, "{odd}");
-        }
     }
 }

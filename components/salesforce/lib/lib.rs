@@ -3,7 +3,10 @@
 mod actions;
 mod api;
 mod bulk_job;
+mod composite;
 mod csv;
+mod csv_file;
+mod csv_layout;
 mod describe;
 mod fields;
 mod linked;
@@ -12,7 +15,10 @@ mod lookup;
 mod metadata;
 mod models;
 mod pages;
+mod position;
 mod soql;
+mod soql_parts;
+mod sorted_list;
 mod terms;
 mod triggers;
 #[path = "../verifyCredentials/mod.rs"]

@@ -63,6 +63,27 @@ async fn parent(api: &Api, object: &Object, name: &str) -> anyhow::Result<Option
     }
 }
 
+/// The fields that a step has chosen, with those that its function needs. None stands for all fields.
+pub fn chosen(fields: &[String], needed: &[&str]) -> anyhow::Result<Vec<Name>> {
+    if fields.is_empty() {
+        return Ok(vec![]);
+    }
+    let mut names: Vec<Name> = Vec::new();
+    for field in fields
+        .iter()
+        .map(String::as_str)
+        .chain(needed.iter().copied())
+    {
+        let name = Name::new(field)
+            .with_context(|| format!("the field `selectedFields`: {field:?} is not an API name"))?;
+        let is_known = |known: &Name| known.as_str().eq_ignore_ascii_case(field);
+        if !names.iter().any(is_known) {
+            names.push(name);
+        }
+    }
+    Ok(names)
+}
+
 /// The list of fields after SELECT: these fields (all, if none are given), and those of the linked objects.
 pub async fn select(
     api: &Api,

@@ -165,11 +165,15 @@ fn criteria(cx: &Cx, object: &Object, is_needed: bool) -> anyhow::Result<Value> 
 /// A record with the chosen fields (all, if none are chosen), and its linked objects.
 async fn record(cx: &Cx, object: &Object) -> anyhow::Result<Value> {
     let selected = &cx.config.selected_fields;
+    let needed: &[&str] = match cx.function() {
+        "getUpdatedObjectsPolling" => &["Id", "LastModifiedDate"],
+        _ => &["Id"],
+    };
     let is_chosen = |field: &&Field| {
         let mut chosen = selected
             .iter()
             .map(String::as_str)
-            .chain(["Id", "LastModifiedDate"]);
+            .chain(needed.iter().copied());
         selected.is_empty() || chosen.any(|name| name.eq_ignore_ascii_case(&field.name))
     };
     let mut record = properties(

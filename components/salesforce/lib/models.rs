@@ -1,12 +1,6 @@
 //! Select models: the objects and fields to choose from. The value of a choice is the API name, its text the label.
 
-use crate::{
-    api::{self, Api},
-    describe::Object,
-    fields,
-    lookup::TypeOfSearch,
-    soql::Name,
-};
+use crate::{api::Api, describe::Object, fields, lookup::TypeOfSearch, soql::Name};
 use sailor::prelude::*;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -46,7 +40,7 @@ struct Summary {
 
 /// The objects that the function can be used with.
 pub async fn object_types(cx: ServiceContext<Config>) -> anyhow::Result<Choices> {
-    let objects: Objects = api::json(Api::new(cx.oauth()).get("sobjects")).await?;
+    let objects: Objects = Api::new(cx.oauth()).get("sobjects").read_json().await?;
     let operation = cx.config.operation.as_deref().unwrap_or("insert");
     let fits = |object: &Summary| match (cx.function(), operation) {
         ("create", _) | ("bulk_cud", "insert") => object.createable,

@@ -93,6 +93,17 @@ fn literal(text: &str) -> Option<String> {
     }
 }
 
+/// Whether a query is `SELECT COUNT() FROM …`, whose result has a number and no records.
+pub fn is_count(soql: &str) -> bool {
+    let words: String = soql
+        .split_whitespace()
+        .take(6)
+        .collect::<Vec<_>>()
+        .join(" ");
+    let words = words.to_ascii_uppercase().replace(' ', "");
+    words.starts_with("SELECTCOUNT()FROM")
+}
+
 /// A timestamp as a literal.
 pub fn timestamp(timestamp: Timestamp) -> String {
     timestamp.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()
@@ -151,6 +162,24 @@ mod tests {
                 let is_part = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'.';
                 prop_assert!(!name.as_str().is_empty() && name.as_str().bytes().all(is_part));
             }
+        }
+    }
+
+    #[test]
+    fn only_count_without_a_field_is_a_count() {
+        for count in [
+            "SELECT COUNT() FROM Account",
+            " select\ncount ( )\tfrom Account WHERE Name != 'x'",
+        ] {
+            assert!(is_count(count), "{count}");
+        }
+        for other in [
+            "",
+            "SELECT COUNT(Id) FROM Account",
+            "SELECT Count__c FROM Account",
+            "SELECT Id, (SELECT Id FROM Contacts) FROM Account WHERE Name = 'SELECT COUNT() FROM'",
+        ] {
+            assert!(!is_count(other), "{other}");
         }
     }
 

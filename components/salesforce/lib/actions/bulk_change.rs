@@ -1,25 +1,21 @@
 //! Action "Bulk create, update, delete or upsert": changes records by the rows of a CSV file, with a job of Bulk API 2.0.
 
 use crate::{
-    api::{self, Api, Record},
+    api::{Api, Record},
     bulk_job::Job,
-    csv, fields,
+    csv,
+    csv_file::CsvFile,
+    fields,
     soql::Name,
 };
 use anyhow::Context as _;
-use bytes::Bytes;
-use reqwest::Method;
-use sailor::{
-    http::{BodyError, read_body},
-    prelude::*,
-};
+use reqwest::{Body, Method};
+use sailor::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
-/// Salesforce accepts 150 MB in base64, to which it converts the file.
-const MAX_FILE: usize = 100 * 1024 * 1024;
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(600);
 /// How long the process waits for the end of a job after it was asked to stop.
 const WAIT_WHILE_STOPPING: Duration = Duration::from_secs(5);
@@ -102,14 +98,19 @@ pub async fn bulk_change(
     let api = Api::new(cx.oauth());
     let url = file_url(&message)?;
     let mut description = describe(&cx.config, &message.body)?;
-    let file = download(&cx, &url).await?;
-    description["lineEnding"] = line_ending(&file).into();
+    let file = CsvFile::open(cx.attachments()?, url).await?;
+    description["columnDelimiter"] = file.layout.column_delimiter.into();
+    description["lineEnding"] = file.layout.line_ending.into();
     let limit = cx.config.timeout.unwrap_or(DEFAULT_TIMEOUT);
 
-    let job: Job = api::json(api.post("jobs/ingest").json(&description)).await?;
+    let job: Job = api
+        .post("jobs/ingest")
+        .json(&description)
+        .read_json()
+        .await?;
     let id = job.id.clone();
     let result = tokio::select! {
-        result = run(&api, job, file, limit) => result?,
+        result = run(&api, job, &file, limit) => result?,
         // The message would go to another process, which would start a second job.
         () = stopped(&cx), if !cx.config.operation.is_idempotent() => anyhow::bail!(
             "the process was asked to stop, and bulk job {id} goes on at Salesforce: see Setup, Bulk Data Load Jobs, \
@@ -147,17 +148,8 @@ fn describe(config: &Config, input: &Input) -> anyhow::Result<Value> {
     Ok(job)
 }
 
-fn line_ending(file: &[u8]) -> &'static str {
-    let first_line = file.split(|byte| *byte == b'\n').next();
-    if first_line.is_some_and(|line| line.ends_with(b"\r")) {
-        "CRLF"
-    } else {
-        "LF"
-    }
-}
-
 /// Lets the job process the file, and reads its results.
-async fn run(api: &Api, job: Job, file: Bytes, limit: Duration) -> anyhow::Result<Vec<Row>> {
+async fn run(api: &Api, job: Job, file: &CsvFile, limit: Duration) -> anyhow::Result<Vec<Row>> {
     let path = job.path("ingest")?;
     let job = start(api, job, &path, file, limit).await?;
     let job = job.wait_until_done(api, "ingest", limit).await?;
@@ -185,18 +177,25 @@ async fn start(
     api: &Api,
     job: Job,
     path: &str,
-    file: Bytes,
+    file: &CsvFile,
     limit: Duration,
 ) -> anyhow::Result<Job> {
-    let upload = api
+    let rows = file.clone();
+    let mut upload = api
         .request(Method::PUT, &format!("{path}/batches"))
         .header("content-type", "text/csv")
         .timeout(limit)
-        .body(file);
+        .reopen(move || Body::wrap_stream(rows.rows()));
+    if let Some(length) = file.length {
+        upload = upload.header("content-length", &length.to_string());
+    }
     let complete = api.patch(path).json(&json!({ "state": "UploadComplete" }));
-    let error = match api::send(upload).await {
-        Err(error) => error,
-        Ok(_) => match api::json(complete.idempotent(true)).await {
+    let error = match upload.send().await {
+        Err(error) => match file.problem() {
+            Some(problem) => problem.clone().into(),
+            None => error,
+        },
+        Ok(_) => match complete.idempotent(true).read_json().await {
             Ok(job) => return Ok(job),
             Err(error) => {
                 // The response to the first attempt may be lost, and a retry refused, although the job was started.
@@ -209,25 +208,12 @@ async fn start(
         },
     };
     // The job does not stay open. If this fails too, Salesforce deletes it after a week.
-    let _ = api::send(api.patch(path).json(&json!({ "state": "Aborted" }))).await;
+    let _ = api
+        .patch(path)
+        .json(&json!({ "state": "Aborted" }))
+        .send()
+        .await;
     Err(error)
-}
-
-async fn download(cx: &Context<Config, Output>, url: &str) -> anyhow::Result<Bytes> {
-    let response = cx
-        .attachments()?
-        .download(url)
-        .await
-        .context("the CSV file")?;
-    let file = match read_body(response, MAX_FILE).await {
-        Ok(file) => file,
-        Err(BodyError::TooLarge { .. }) => {
-            anyhow::bail!("the CSV file is larger than the 100 MB that Salesforce takes: split it")
-        }
-        Err(error) => return Err(error).context("reading the CSV file"),
-    };
-    anyhow::ensure!(!file.is_empty(), "the CSV file is empty");
-    Ok(file.into())
 }
 
 /// The result of a row. `sf__Id`, `sf__Created` and `sf__Error` stand beside the row's own columns; `error` is the

@@ -1,15 +1,14 @@
 //! Action "Bulk query": stores the results of a query as a CSV file in object storage, with a job of Bulk API 2.0.
 
-use crate::{
-    api::{self, Api},
-    bulk_job::Job,
-    fields,
-};
+use crate::{api::Api, bulk_job::Job, fields};
 use anyhow::Context as _;
 use bytes::Bytes;
 use futures_util::{Stream, stream};
 use reqwest::{Body, Response};
-use sailor::prelude::*;
+use sailor::{
+    http::{PageGuard, PageLimits},
+    prelude::*,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::time::Duration;
@@ -58,13 +57,13 @@ pub async fn bulk_query(
     };
     let job = json!({ "operation": operation, "query": message.body.query, "contentType": "CSV" });
     let storage = cx.attachments()?;
-    let job: Job = api::json(api.post("jobs/query").json(&job)).await?;
+    let job: Job = api.post("jobs/query").json(&job).read_json().await?;
     let limit = cx.config.timeout.unwrap_or(DEFAULT_TIMEOUT);
     let job = job.wait_until_done(&api, "query", limit).await?;
 
     let path = format!("{}/results", job.path("query")?);
     // The first page is requested before the upload starts: its error is an error of the step.
-    let first = Page::new(api::send(api.get(&path)).await?, false);
+    let first = Page::new(api.get(&path).send().await?, false);
     let rows = rows(api, path, first);
     let stored = storage
         .upload(Body::wrap_stream(rows), "text/csv")
@@ -102,32 +101,40 @@ impl Page {
 
 /// The bytes of all pages, with one header row.
 fn rows(api: Api, path: String, first: Page) -> impl Stream<Item = anyhow::Result<Bytes>> + Send {
-    stream::try_unfold((api, path, first), async |(api, path, mut page)| {
-        loop {
-            let chunk = page
-                .response
-                .chunk()
-                .await
-                .map_err(reqwest::Error::without_url)?;
-            match (chunk, page.next.take()) {
-                (Some(mut chunk), next) => {
-                    page.next = next;
-                    if page.in_header {
-                        // There is no line end within the names of fields.
-                        let Some(end) = chunk.iter().position(|byte| *byte == b'\n') else {
-                            continue;
-                        };
-                        chunk = chunk.slice(end + 1..);
-                        page.in_header = false;
+    let guard = PageGuard::new(PageLimits::default());
+    stream::try_unfold(
+        (api, path, first, guard),
+        async |(api, path, mut page, mut guard)| {
+            loop {
+                let chunk = page
+                    .response
+                    .chunk()
+                    .await
+                    .map_err(reqwest::Error::without_url)?;
+                match (chunk, page.next.take()) {
+                    (Some(mut chunk), next) => {
+                        page.next = next;
+                        if page.in_header {
+                            // There is no line end within the names of fields.
+                            let Some(end) = chunk.iter().position(|byte| *byte == b'\n') else {
+                                continue;
+                            };
+                            chunk = chunk.slice(end + 1..);
+                            page.in_header = false;
+                        }
+                        return Ok(Some((chunk, (api, path, page, guard))));
                     }
-                    return Ok(Some((chunk, (api, path, page))));
+                    (None, Some(locator)) => {
+                        anyhow::ensure!(
+                            guard.may_request(&locator, 1).await?,
+                            "Salesforce names the part {locator:?} of the results twice"
+                        );
+                        let request = api.get(&path).query(&[("locator", &locator)]);
+                        page = Page::new(request.send().await?, true);
+                    }
+                    (None, None) => return Ok(None),
                 }
-                (None, Some(locator)) => {
-                    let request = api.get(&path).query(&[("locator", &locator)]);
-                    page = Page::new(api::send(request).await?, true);
-                }
-                (None, None) => return Ok(None),
             }
-        }
-    })
+        },
+    )
 }

@@ -1,13 +1,16 @@
 //! Action "Create object": creates one record, and its file from an attachment.
 
 use crate::{
-    api::{self, Api, Record},
+    api::{Api, Record},
     describe::Object,
     fields,
     soql::Name,
 };
 use anyhow::Context as _;
-use sailor::{http::path_segment, prelude::*};
+use sailor::{
+    http::{BodyError, path_segment, read_body},
+    prelude::*,
+};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -53,7 +56,7 @@ pub async fn insert(api: &Api, object: &Name, record: &Record) -> anyhow::Result
     let request = api
         .post(&format!("sobjects/{}", path_segment(object.as_str())?))
         .json(record);
-    let mut created: Value = api::json(request).await?;
+    let mut created: Value = request.read_json().await?;
     Ok(created.get_mut("id").map(Value::take).unwrap_or_default())
 }
 
@@ -74,7 +77,14 @@ pub async fn attach<C, O>(
     })?;
     let file = cx.attachments()?.download(&attachment.url).await;
     let file = file.with_context(|| format!("the attachment {name:?}"))?;
-    let bytes = api::read(file, MAX_FILE, &format!("the attachment {name:?}")).await?;
+    let bytes = match read_body(file, MAX_FILE).await {
+        Ok(bytes) => bytes,
+        Err(BodyError::TooLarge { max_bytes }) => anyhow::bail!(
+            "the attachment {name:?} is larger than {} MB, the most that Salesforce takes",
+            max_bytes >> 20
+        ),
+        Err(error) => return Err(error).with_context(|| format!("the attachment {name:?}")),
+    };
     record.insert(
         field.name.clone(),
         base64_simd::STANDARD.encode_to_string(&bytes).into(),

@@ -1,6 +1,6 @@
 //! Action "Create account": creates an Account with its name and billing address.
 
-use crate::api::{self, Api};
+use crate::api::Api;
 use sailor::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -48,7 +48,7 @@ pub async fn create_account(
         "`Name` is empty: an account needs a name"
     );
     let request = Api::new(cx.oauth()).post("sobjects/Account").json(&account);
-    let created: Value = api::json(request).await?;
+    let created: Value = request.read_json().await?;
     let id = created["id"].as_str().unwrap_or_default().to_owned();
     cx.data(&Created { id, account }).await
 }

@@ -67,7 +67,7 @@ pub async fn delete(
         return cx.data(&Deleted { response: None }).await;
     };
     let path = format!("sobjects/{sobject}/{}", path_segment(&id)?);
-    let response = match api::send(api.delete(&path)).await {
+    let response = match api.delete(&path).send().await {
         Ok(_) => Some(Response {
             id,
             success: true,

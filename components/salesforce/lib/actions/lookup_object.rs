@@ -1,7 +1,7 @@
 //! Action "Lookup object": finds the one record that has a value in a field, with its linked objects and its file.
 
 use crate::{
-    api::{self, Api, Record},
+    api::{Api, Record},
     describe::Object,
     fields, linked,
     lookup::{self, Criteria, TypeOfSearch},
@@ -21,6 +21,8 @@ pub struct Config {
     #[serde(rename = "typeOfSearch", default, deserialize_with = "fields::choice")]
     _type_of_search: TypeOfSearch,
     lookup_field: Name,
+    #[serde(default, deserialize_with = "fields::list")]
+    selected_fields: Vec<String>,
     #[serde(default, deserialize_with = "fields::list")]
     linked_objects: Vec<String>,
     #[serde(default, deserialize_with = "fields::checked")]
@@ -47,7 +49,8 @@ pub async fn lookup_object(
     };
     let api = Api::new(cx.oauth());
     let described = Object::describe(&api, object).await?;
-    let select = linked::select(&api, &described, &[], &config.linked_objects).await?;
+    let fields = selected(config, &described)?;
+    let select = linked::select(&api, &described, &fields, &config.linked_objects).await?;
     let Some(record) = lookup::find_one(&api, &described, field, value, &select).await? else {
         anyhow::ensure!(
             config.allow_zero_results,
@@ -65,6 +68,16 @@ pub async fn lookup_object(
     cx.message(message).await
 }
 
+/// The chosen fields, with the id, and what the file of the record needs.
+fn selected(config: &Config, object: &Object) -> anyhow::Result<Vec<Name>> {
+    let mut needed = vec!["Id"];
+    if config.pass_binary_data && object.file_field().is_some() {
+        let of_file = ["Name", "ContentType"].into_iter();
+        needed.extend(of_file.filter(|name| object.field(name).is_ok()));
+    }
+    linked::chosen(&config.selected_fields, &needed)
+}
+
 /// Copies the record's file to object storage; returns its name and the attachment.
 async fn store_file(
     api: &Api,
@@ -75,7 +88,7 @@ async fn store_file(
     let text = |name: &str| record.get(name).and_then(Value::as_str);
     let id = path_segment(text("Id").context("the record has no Id")?)?;
     let path = format!("sobjects/{}/{id}/{field}", cx.config.sobject);
-    let file = api::send(api.get(&path)).await?;
+    let file = api.get(&path).send().await?;
     let content_type = text("ContentType").unwrap_or("application/octet-stream");
     let content = Body::wrap_stream(file.bytes_stream());
     let stored = cx.attachments()?.upload(content, content_type).await?;

@@ -3,7 +3,7 @@
 use crate::{
     api::{Api, Record},
     describe::Object,
-    fields,
+    fields, linked,
     pages::Pages,
     soql::Name,
     terms,
@@ -25,6 +25,8 @@ const MAX_SKIPPED: usize = 1_000_000;
 #[serde(rename_all = "camelCase")]
 pub struct Config {
     sobject: Name,
+    #[serde(default, deserialize_with = "fields::list")]
+    selected_fields: Vec<String>,
     #[serde(default, deserialize_with = "fields::checked")]
     include_deleted: bool,
     #[serde(default, deserialize_with = "fields::choice")]
@@ -80,7 +82,15 @@ pub async fn lookup_objects(
     } else {
         (skip, 0)
     };
-    let query = query(&object, condition, take.saturating_add(dropped), offset);
+    let fields = linked::chosen(&config.selected_fields, &["Id"])?;
+    let select = linked::select(&api, &object, &fields, &[]).await?;
+    let query = query(
+        &select,
+        &object,
+        condition,
+        take.saturating_add(dropped),
+        offset,
+    );
     let pages = Pages::query(&api, query).include_deleted(config.include_deleted);
     let results = pages.range(dropped, take).await?;
     match config.output_method {
@@ -89,9 +99,14 @@ pub async fn lookup_objects(
     }
 }
 
-fn query(object: &Object, condition: Option<String>, limit: usize, offset: usize) -> String {
-    let fields: Vec<&str> = object.queried_fields().collect();
-    let mut query = format!("SELECT {} FROM {}", fields.join(", "), object.name);
+fn query(
+    select: &str,
+    object: &Object,
+    condition: Option<String>,
+    limit: usize,
+    offset: usize,
+) -> String {
+    let mut query = format!("SELECT {select} FROM {}", object.name);
     if let Some(condition) = condition {
         query += &format!(" WHERE {condition}");
     }

@@ -33,7 +33,8 @@ pub struct Input {
     query: String,
 }
 
-/// Emits a message for each record, or `{"result": […]}` with all of them. All pages are read before the first record is
+/// Emits a message for each record, or `{"result": […]}` with all of them. The result of
+/// `COUNT()` is one record, `{"totalSize": …}`. All pages are read before the first record is
 /// emitted: a transient error between pages rebounds the message, and must not repeat records.
 pub async fn query(message: Message<Input>, cx: Context<Config, Record>) -> anyhow::Result<()> {
     let api = Api::new(cx.oauth());
@@ -49,7 +50,8 @@ pub async fn query(message: Message<Input>, cx: Context<Config, Record>) -> anyh
     );
     let pages = Pages::query(&api, message.body.query)
         .include_deleted(include_deleted)
-        .page_size(batch_size);
+        .page_size(batch_size)
+        .with_count();
     let records = pages.first(max_fetch.unwrap_or(DEFAULT_MAX_FETCH)).await?;
     if allow_result_as_set {
         let result = records.into_iter().map(Value::Object).collect();

@@ -1,7 +1,6 @@
 //! Action "Raw request": sends any request to Salesforce's REST APIs.
 
-use crate::api::{self, Api};
-use anyhow::Context as _;
+use crate::api::{Api, MAX_RESPONSE};
 use reqwest::Method;
 use sailor::prelude::*;
 use serde::Deserialize;
@@ -36,15 +35,11 @@ pub async fn raw_request(message: Message<Input>, cx: Context<Value, Value>) -> 
     if let Some(body) = body.filter(|body| !body.is_null()) {
         request = request.json(&body);
     }
-    let response = api::send(request).await?;
-    let body = api::read(response, api::MAX_RESPONSE, "Salesforce's response")
-        .await
-        .context("reading Salesforce's response")?;
-    let output = if body.is_empty() {
-        json!({})
-    } else {
-        serde_json::from_slice(&body)
-            .unwrap_or_else(|_| json!({ "text": String::from_utf8_lossy(&body) }))
+    let received = request.read(MAX_RESPONSE).await?;
+    let output = match received.json_or_text() {
+        _ if received.body.is_empty() => json!({}),
+        Ok(json) => json,
+        Err(text) => json!({ "text": text }),
     };
     cx.data(&output).await
 }

@@ -143,7 +143,11 @@ async fn insert(api: &Api, object: &Name, record: &Record) -> anyhow::Result<Ups
 /// The request is idempotent: a second update with the same fields has no further effect.
 async fn update(api: &Api, object: &Name, id: &str, record: &Record) -> anyhow::Result<Upserted> {
     let path = format!("sobjects/{object}/{}", path_segment(id)?);
-    api::send(api.patch(&path).json(record).idempotent(true)).await?;
+    api.patch(&path)
+        .json(record)
+        .idempotent(true)
+        .send()
+        .await?;
     Ok(Upserted::new(id, false))
 }
 
@@ -156,11 +160,15 @@ async fn upsert_by_external_id(
 ) -> anyhow::Result<Upserted> {
     let path = format!("sobjects/{object}/{field}/{}", path_segment(value)?);
     let request = api.patch(&path).json(record).idempotent(true);
-    if let Some(upserted) = api::json(request).await? {
+    if let Some(upserted) = request.read_json().await? {
         return Ok(upserted);
     }
     // Old versions of the API do not return the id of an updated record.
-    let found: Value = api::json(api.get(&path).query(&[("fields", "Id")])).await?;
+    let found: Value = api
+        .get(&path)
+        .query(&[("fields", "Id")])
+        .read_json()
+        .await?;
     let id = found["Id"]
         .as_str()
         .context("Salesforce does not return the id of the updated record")?;

@@ -1,7 +1,7 @@
 //! Salesforce's errors, with its own texts.
 
 use reqwest::StatusCode;
-use sailor::{Rebound, oauth2::Error};
+use sailor::{Rebound, http::BodyError, oauth2::Error};
 use serde::Deserialize;
 use std::fmt;
 
@@ -11,6 +11,12 @@ const TRANSIENT: [&str; 3] = [
     "SERVER_UNAVAILABLE",
     "UNABLE_TO_LOCK_ROW",
 ];
+/// The longest part of a body without error codes that is shown, in bytes.
+const MAX_SHOWN: usize = 2048;
+/// The longest part of a message, or of a list of fields, that is shown, in bytes.
+const MAX_MESSAGE: usize = 500;
+/// The most errors of one response that are shown.
+const MAX_ITEMS: usize = 10;
 
 /// The error that Salesforce responds to a request.
 #[derive(Debug, thiserror::Error)]
@@ -32,66 +38,134 @@ impl ApiError {
     }
 }
 
+/// A response that could not be read.
+#[derive(Debug, thiserror::Error)]
+#[error("Salesforce's response to {request} {}", problem(.error))]
+pub struct ResponseError {
+    pub(super) request: String,
+    pub(super) error: BodyError,
+}
+
+fn problem(error: &BodyError) -> String {
+    match error {
+        BodyError::TooLarge { max_bytes } => format!("is larger than {} MB", max_bytes >> 20),
+        BodyError::Json(error) => format!("is {error}: check SALESFORCE_API_VERSION"),
+        error => format!("cannot be read: {error}"),
+    }
+}
+
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct ApiErrorItem {
-    message: String,
+    #[serde(default)]
+    message: Option<String>,
     error_code: String,
     #[serde(default)]
-    fields: Vec<String>,
+    fields: Option<Vec<String>>,
+}
+
+/// The errors of a response: a list, or one of them.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum ErrorBody {
+    List(Vec<ApiErrorItem>),
+    One(ApiErrorItem),
 }
 
 impl fmt::Display for ApiErrorItem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ({}", self.message, self.error_code)?;
-        if !self.fields.is_empty() {
-            write!(f, ": {}", self.fields.join(", "))?;
+        let message = self.message.as_deref().unwrap_or("no message");
+        write!(
+            f,
+            "{} ({}",
+            shortened(message, MAX_MESSAGE),
+            self.error_code
+        )?;
+        let fields = self.fields.as_deref().unwrap_or_default().join(", ");
+        if !fields.is_empty() {
+            write!(f, ": {}", shortened(&fields, MAX_MESSAGE))?;
         }
         f.write_str(")")
     }
 }
 
 fn joined(items: &[ApiErrorItem]) -> String {
-    let items: Vec<String> = items.iter().map(ToString::to_string).collect();
-    items.join("; ")
+    let mut shown: Vec<String> = items
+        .iter()
+        .take(MAX_ITEMS)
+        .map(ToString::to_string)
+        .collect();
+    if let Some(more) = items.len().checked_sub(MAX_ITEMS).filter(|more| *more > 0) {
+        shown.push(format!("and {more} more errors"));
+    }
+    shown.join("; ")
+}
+
+/// The start of a text, of at most `max` bytes.
+fn shortened(text: &str, max: usize) -> String {
+    match &text[..text.floor_char_boundary(max)] {
+        start if start.len() < text.len() => format!("{start}…"),
+        whole => whole.to_owned(),
+    }
+}
+
+/// The error of a response with an error status.
+pub fn refused(
+    request: String,
+    status: StatusCode,
+    body: String,
+    repeatable: bool,
+) -> anyhow::Error {
+    explained(Error::Status {
+        request,
+        status,
+        body,
+        retry_after: None,
+        repeatable,
+    })
 }
 
 /// Turns an error status into an [`ApiError`] if its body explains it, and into a [`Rebound`] if it is transient.
-pub fn with_api_error(error: Error) -> anyhow::Error {
+pub(super) fn explained(mut error: Error) -> anyhow::Error {
+    let is_transient = error.is_transient();
     let Error::Status {
         request,
         status,
         body,
         ..
-    } = &error
+    } = &mut error
     else {
         return error.into();
     };
-    if error.is_transient() {
-        return error.into();
+    let items = match serde_json::from_str(body) {
+        Ok(ErrorBody::List(items)) if !items.is_empty() => Some(items),
+        Ok(ErrorBody::One(item)) => Some(vec![item]),
+        _ => None,
+    };
+    if !is_transient && let Some(items) = items {
+        let api_error = ApiError {
+            request: request.clone(),
+            status: *status,
+            items,
+        };
+        return if TRANSIENT.iter().any(|code| api_error.has_code(code)) {
+            Rebound::because(api_error.to_string()).into()
+        } else {
+            api_error.into()
+        };
     }
-    if matches!(
+    *body = shortened(body, MAX_SHOWN);
+    let is_too_long = matches!(
         *status,
         StatusCode::URI_TOO_LONG | StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
-    ) {
-        return anyhow::anyhow!(
-            "{request}: the query is longer than Salesforce takes ({}): choose fewer fields, fewer linked objects, or \
-             shorter lists to search for",
-            status.as_u16()
-        );
-    }
-    let Ok(items) = serde_json::from_str(body) else {
-        return error.into();
-    };
-    let api_error = ApiError {
-        request: request.clone(),
-        status: *status,
-        items,
-    };
-    if TRANSIENT.iter().any(|code| api_error.has_code(code)) {
-        Rebound::because(api_error.to_string()).into()
+    );
+    let error = anyhow::Error::new(error);
+    if is_too_long {
+        error.context(
+            "the address of the request is longer than Salesforce takes: give a shorter `path`",
+        )
     } else {
-        api_error.into()
+        error
     }
 }
 
@@ -101,4 +175,24 @@ pub fn is_transient(error: &anyhow::Error) -> bool {
         .downcast_ref::<Error>()
         .is_some_and(Error::is_transient);
     error_is_transient || error.is::<Rebound>()
+}
+
+/// Whether the end of a response did not arrive.
+pub fn is_interrupted(error: &anyhow::Error) -> bool {
+    let response = error.downcast_ref::<ResponseError>();
+    response.is_some_and(|response| matches!(response.error, BodyError::Interrupted(_)))
+}
+
+/// Whether a request may have failed because of what its response contains: Salesforce has a fault, or the response is too
+/// large or broken.
+pub fn is_about_content(error: &anyhow::Error) -> bool {
+    if error.is::<ResponseError>() {
+        return true;
+    }
+    let status = match (error.downcast_ref::<Error>(), ApiError::find(error)) {
+        (Some(error), _) => error.status(),
+        (None, refused) => refused.map(|refused| refused.status),
+    };
+    status
+        .is_some_and(|status| status.is_server_error() && status != StatusCode::SERVICE_UNAVAILABLE)
 }

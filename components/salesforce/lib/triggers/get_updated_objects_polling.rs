@@ -3,18 +3,19 @@
 //! Pages follow each other by time and id, so that records of the same time are neither lost nor repeated. Salesforce's
 //! times are whole seconds: records of the current second wait for the next poll.
 
-use super::position::Position;
+use super::poll_page::{EmitBehavior, PollPage};
 use crate::{
-    api::{Api, Record},
+    api::Api,
     describe::Object,
     fields, linked,
-    pages::Pages,
+    position::{Order, Position},
     soql::{self, Name},
+    sorted_list::SortedList,
 };
 use anyhow::Context as _;
 use sailor::prelude::*;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 const EPOCH: &str = "1970-01-01T00:00:00.000Z";
 const DEFAULT_PAGE_SIZE: usize = 1000;
@@ -40,19 +41,7 @@ pub struct Config {
     single_page_per_interval: bool,
 }
 
-/// What a message holds.
-#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
-#[serde(rename_all = "camelCase")]
-pub enum EmitBehavior {
-    /// Each record.
-    #[default]
-    EmitIndividually,
-    /// Each page, as `{"results": […]}`.
-    #[serde(alias = "emitPage", alias = "emitAll")]
-    FetchPage,
-}
-
-/// The position moves with each page, after its records are confirmed.
+/// The position moves with each page, after its records are confirmed or reported.
 pub struct UpdatedObjects;
 
 impl Trigger for UpdatedObjects {
@@ -76,103 +65,48 @@ impl Trigger for UpdatedObjects {
         let mut position = since.unwrap_or_else(|| Position::from_start(start));
 
         let api = Api::new(cx.oauth());
-        let list = List::prepare(&api, config, page_size).await?;
+        let list = prepare(&api, config).await?;
         loop {
-            let records = list.after(&api, &position).await?;
-            let count = records.len();
-            let Some(last) = records.last() else {
+            // Those that were done stand at the start of the page.
+            let part = list
+                .read(&position, page_size + position.done.len())
+                .await?;
+            let mut page = PollPage::new(&cx, part.entries, &position);
+            let emitted = page.emit(config.emit_behavior).await;
+            let next = page.position_after(&position)?;
+            if next != position {
+                position = next;
+                cx.snapshot(&position).await?;
+            }
+            emitted?;
+            if part.is_last || config.single_page_per_interval || cx.cancelled.is_cancelled() {
                 return Ok(None);
-            };
-            position = position_after(last)?;
-            match config.emit_behavior {
-                EmitBehavior::EmitIndividually => {
-                    cx.data_all(records.into_iter().map(Value::Object)).await?;
-                }
-                EmitBehavior::FetchPage => cx.data(&json!({ "results": records })).await?,
             }
-            if count < page_size || config.single_page_per_interval || cx.cancelled.is_cancelled() {
-                return Ok(Some(position));
-            }
-            cx.snapshot(&position).await?;
         }
     }
 }
 
-/// The records of an object in the order of their changes.
-struct List {
-    object: String,
-    /// The fields to select.
-    select: String,
-    /// Conditions in addition to the position.
-    conditions: Vec<String>,
-    page_size: usize,
-}
-
-impl List {
-    async fn prepare(api: &Api, config: &Config, page_size: usize) -> anyhow::Result<Self> {
-        let (object, now) = Object::describe_with_date(api, &config.sobject).await?;
-        anyhow::ensure!(
-            object.field("LastModifiedDate").is_ok(),
-            "{} does not keep the time of its last change: it cannot be polled for changes",
-            object.name
-        );
-        let mut conditions = vec![];
-        conditions.extend(now.map(|now| format!("LastModifiedDate < {now}")));
-        if let Some(end) = &config.end_time {
-            let end = soql::instant(end).context("the field `endTime`")?;
-            conditions.push(format!("LastModifiedDate < {end}"));
-        }
-        let selected = selected(&config.selected_fields)?;
-        let select = linked::select(api, &object, &selected, &config.linked_objects).await?;
-        Ok(Self {
-            object: object.name,
-            select,
-            conditions,
-            page_size,
-        })
+/// The records of the object in the order of their changes.
+async fn prepare<'a>(api: &'a Api, config: &Config) -> anyhow::Result<SortedList<'a>> {
+    let (object, now) = Object::describe_with_date(api, &config.sobject).await?;
+    anyhow::ensure!(
+        object.field("LastModifiedDate").is_ok(),
+        "{} does not keep the time of its last change: it cannot be polled for changes",
+        object.name
+    );
+    let mut conditions = vec![];
+    conditions.extend(now.map(|now| format!("LastModifiedDate < {now}")));
+    if let Some(end) = &config.end_time {
+        let end = soql::instant(end).context("the field `endTime`")?;
+        conditions.push(format!("LastModifiedDate < {end}"));
     }
-
-    /// The next page behind a position.
-    async fn after(&self, api: &Api, position: &Position) -> anyhow::Result<Vec<Record>> {
-        let position = position
-            .condition()
-            .context("the step's snapshot; reset it on the platform")?;
-        let conditions = [&[position], &*self.conditions].concat();
-        let query = format!(
-            "SELECT {} FROM {} WHERE {} ORDER BY LastModifiedDate, Id LIMIT {}",
-            self.select,
-            self.object,
-            conditions.join(" AND "),
-            self.page_size
-        );
-        Pages::query(api, query).first(self.page_size).await
-    }
-}
-
-/// The selected fields, always with those that order the records. None stands for all fields.
-fn selected(fields: &[String]) -> anyhow::Result<Vec<Name>> {
-    if fields.is_empty() {
-        return Ok(vec![]);
-    }
-    let mut names: Vec<Name> = Vec::new();
-    let ordering = ["Id", "LastModifiedDate"];
-    for field in fields.iter().map(String::as_str).chain(ordering) {
-        let name = Name::new(field)
-            .with_context(|| format!("the field `selectedFields`: {field:?} is not an API name"))?;
-        let is_known = |known: &Name| known.as_str().eq_ignore_ascii_case(field);
-        if !names.iter().any(is_known) {
-            names.push(name);
-        }
-    }
-    Ok(names)
-}
-
-fn position_after(record: &Record) -> anyhow::Result<Position> {
-    let text = |name: &str| {
-        record
-            .get(name)
-            .and_then(Value::as_str)
-            .with_context(|| format!("a record has no {name}"))
-    };
-    Ok(Position::after(text("LastModifiedDate")?, text("Id")?))
+    let fields = linked::chosen(&config.selected_fields, &["Id", "LastModifiedDate"])?;
+    let select = linked::select(api, &object, &fields, &config.linked_objects).await?;
+    Ok(SortedList {
+        api,
+        select,
+        from: object.name,
+        conditions,
+        order: Order::Change,
+    })
 }

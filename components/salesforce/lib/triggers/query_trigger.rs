@@ -1,13 +1,23 @@
 //! Trigger "Query": emits the results of a query each time the flow runs.
 
+use super::query_run::{OutputMethod, Progress, QueryRun};
 use crate::{
-    api::{Api, Record},
+    api::{self, Api, Record},
     fields,
-    pages::Pages,
+    pages::{Page, Pages},
+    position::{Order, Position},
+    soql_parts::Parts,
+    sorted_list::{Entry, SortedList},
 };
+use anyhow::Context as _;
 use sailor::prelude::*;
 use serde::Deserialize;
 use serde_json::Value;
+
+/// How many records are requested at once in the order of their ids.
+const PART: usize = 200;
+/// How often a page is requested whose response breaks off.
+const MAX_TRIES: usize = 3;
 
 /// The step's fields.
 #[derive(Deserialize)]
@@ -20,58 +30,86 @@ pub struct Config {
     dont_emit_on_empty_results: bool,
 }
 
-/// What a message holds.
-#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
-#[serde(rename_all = "camelCase")]
-pub enum OutputMethod {
-    /// Each record.
-    #[default]
-    EmitIndividually,
-    /// All records.
-    EmitAll,
-}
-
 /// Emits each record as the pages arrive, or `{"records": […]}` with all of them. An empty result is an empty object.
+///
+/// A run that fails says in the snapshot what it has emitted, and the next run continues it.
 pub async fn query(_: Message<NoBody>, cx: Context<Config, Record>) -> anyhow::Result<()> {
     let api = Api::new(cx.oauth());
-    let Config {
-        query,
-        output_method,
-        dont_emit_on_empty_results,
-    } = &cx.config;
+    let config = &cx.config;
     anyhow::ensure!(
-        !query.trim().is_empty(),
+        !config.query.trim().is_empty(),
         "the field `query` is empty: it must be SOQL"
     );
-    let mut pages = Pages::query(&api, query);
-    if *output_method == OutputMethod::EmitAll {
-        let records = pages.first(usize::MAX).await?;
-        return if records.is_empty() && *dont_emit_on_empty_results {
-            Ok(())
-        } else {
-            cx.data(&Record::from_iter([(
-                "records".to_owned(),
-                records.into_iter().map(Value::Object).collect(),
-            )]))
-            .await
-        };
+    // Other snapshots are those of earlier components, which say nothing about this run.
+    let stored = cx.stored_snapshot::<Value>()?.unwrap_or_default();
+    let before: Progress = serde_json::from_value(stored).unwrap_or_default();
+    let mut run = QueryRun::new(&cx, config.output_method, &before);
+    let mut result = read(&api, &config.query, &mut run).await;
+    if result.is_ok() {
+        result = run.finish(!config.dont_emit_on_empty_results).await;
     }
-    let mut found = false;
-    while let Some(page) = pages.next().await.map_err(|error| final_if(found, error))? {
-        found |= !page.records.is_empty();
-        cx.data_all(page.records).await?;
+    let progress = run.progress(result.is_ok());
+    if progress != before {
+        cx.snapshot(&progress).await?;
     }
-    if !found && !dont_emit_on_empty_results {
-        cx.data(&Record::new()).await?;
-    }
-    Ok(())
+    result
 }
 
-/// Makes an error permanent if records were emitted before it: with a transient one, the poll would emit them again.
-fn final_if(emitted: bool, error: anyhow::Error) -> anyhow::Error {
-    if emitted {
-        anyhow::anyhow!("{error:#}; the records of earlier pages were emitted, the others were not")
-    } else {
-        error
+/// Reads all pages. If Salesforce cannot return one of them, the records that are left are read in the order of their ids.
+async fn read(api: &Api, query: &str, run: &mut QueryRun<'_, Config>) -> anyhow::Result<()> {
+    let mut pages = Pages::query(api, query).with_count();
+    loop {
+        match next(&mut pages).await {
+            Ok(Some(page)) => run.take(page.into_items().map(Entry::of)).await?,
+            Ok(None) => return Ok(()),
+            Err(error) if !api::is_about_content(&error) => return Err(error),
+            Err(error) => match Parts::of(query) {
+                Some(parts) => {
+                    tracing::warn!(
+                        "A page cannot be read; its records are read one by one: {error:#}"
+                    );
+                    return read_by_id(api, parts, run).await;
+                }
+                None => return Err(error),
+            },
+        }
+    }
+}
+
+/// The next page. A connection that breaks once says nothing about the page.
+async fn next(pages: &mut Pages<'_>) -> anyhow::Result<Option<Page>> {
+    let mut tries = 1;
+    loop {
+        match pages.next().await {
+            Err(error) if tries < MAX_TRIES && api::is_interrupted(&error) => tries += 1,
+            result => return result,
+        }
+    }
+}
+
+async fn read_by_id(
+    api: &Api,
+    parts: Parts<'_>,
+    run: &mut QueryRun<'_, Config>,
+) -> anyhow::Result<()> {
+    run.read_again();
+    let condition = parts.condition.map(|condition| format!("({condition})"));
+    let list = SortedList {
+        api,
+        select: parts.select.to_owned(),
+        from: parts.from.to_owned(),
+        conditions: condition.into_iter().collect(),
+        order: Order::Id,
+    };
+    let mut position = Position::from_start("");
+    loop {
+        let part = list.read(&position, PART).await?;
+        let mut positions = part.entries.iter().rev();
+        let last = positions.find_map(|entry| entry.position.clone());
+        run.take(part.entries).await?;
+        if part.is_last {
+            return Ok(());
+        }
+        position = last.context("the records of the query have no ids, and one cannot be read")?;
     }
 }

@@ -14,6 +14,16 @@ use super::{
 use axum::{http::StatusCode, response::IntoResponse};
 use serde_json::{Map, Value, json};
 
+/// The separators of CSV, by their names.
+const DELIMITERS: [(&str, u8); 6] = [
+    ("BACKQUOTE", b'`'),
+    ("CARET", b'^'),
+    ("COMMA", b','),
+    ("PIPE", b'|'),
+    ("SEMICOLON", b';'),
+    ("TAB", b'\t'),
+];
+
 fn wrong_job(message: impl Into<String>) -> ErrorResponse {
     ErrorResponse::new(400, "INVALIDJOB", message)
 }
@@ -127,11 +137,17 @@ fn create(state: &mut State, request: &Request) -> SalesforceResult {
 /// Carries out a whole job immediately.
 fn complete(state: &mut State, id: &str) -> Result<(), ErrorResponse> {
     let failure = state.job_failure.clone();
+    let name = job(state, id)?.info["object"].clone();
+    let object = state
+        .schema
+        .object(name.as_str().unwrap_or_default())?
+        .clone();
     let open = job(state, id)?;
     if open.info["state"] != "Open" {
         return Err(wrong_job("the job is not open"));
     }
-    let rows = match failure.map_or_else(|| uploaded_rows(open), Err) {
+    let rows = failure.map_or_else(|| uploaded_rows(open), Err);
+    let rows = match rows.and_then(|rows| check_header(&object, &rows).map(|()| rows)) {
         Ok(rows) => rows,
         Err(reason) => {
             open.info["state"] = "Failed".into();
@@ -156,7 +172,22 @@ fn uploaded_rows(job: &Job) -> Result<Vec<Vec<String>>, String> {
     if uses_crlf != (job.info["lineEnding"] == "CRLF") {
         return Err("ClientInputError : LineEnding is invalid on user data".into());
     }
-    csv::read(upload).map_err(|error| format!("InvalidBatch : {error}"))
+    if upload.contains('\u{fffd}') {
+        return Err("ClientInputError : the data is not UTF-8".into());
+    }
+    let name = job.info["columnDelimiter"].as_str().unwrap_or_default();
+    let delimiter = DELIMITERS.iter().find(|(known, _)| *known == name);
+    let delimiter = delimiter.ok_or_else(|| format!("InvalidJob : columnDelimiter {name}"))?;
+    csv::read(upload, delimiter.1).map_err(|error| format!("InvalidBatch : {error}"))
+}
+
+/// An error if the header names fields that the object does not have.
+fn check_header(object: &Object, rows: &[Vec<String>]) -> Result<(), String> {
+    let unknown = |name: &&String| object.field(name).is_none();
+    match rows.iter().take(1).flatten().find(unknown) {
+        Some(name) => Err(format!("InvalidBatch : Field name not found : {name}")),
+        None => Ok(()),
+    }
 }
 
 /// Carries out each row, and keeps the results.
@@ -273,7 +304,7 @@ fn start_query(state: &mut State, request: &Request) -> SalesforceResult {
     let select = soql::parse(text)?;
     let fields = select.items.iter().map(|item| match item {
         Item::Field(path) => Ok(path.as_str()),
-        Item::Count | Item::Children(_) => Err(ErrorResponse::new(
+        Item::Count | Item::Aggregate { .. } | Item::Children(_) => Err(ErrorResponse::new(
             400,
             "API_ERROR",
             "Aggregate Relationships not supported in Bulk Query",

@@ -2,13 +2,14 @@
 
 use ::csv::ReaderBuilder;
 
-/// The rows of a text, with its header. Line ends may be LF or CRLF.
+/// The rows of a text, with its header and this separator. Line ends may be LF or CRLF.
 ///
 /// # Errors
 /// Returns an error if a row has more or fewer cells than the header.
-pub(super) fn read(text: &str) -> Result<Vec<Vec<String>>, ::csv::Error> {
+pub(super) fn read(text: &str, delimiter: u8) -> Result<Vec<Vec<String>>, ::csv::Error> {
     let mut reader = ReaderBuilder::new()
         .has_headers(false)
+        .delimiter(delimiter)
         .from_reader(text.as_bytes());
     reader.deserialize().collect()
 }
@@ -28,14 +29,17 @@ mod tests {
     #[test]
     fn quoted_cells_are_parsed() {
         let row = ["a,b", "say \"x\"", "two\nlines", "", "007"];
-        assert_eq!(read(&line(row)).unwrap(), [row]);
-        assert_eq!(read("A,B\r\n1,\r\n").unwrap(), [["A", "B"], ["1", ""]]);
+        assert_eq!(read(&line(row), b',').unwrap(), [row]);
+        assert_eq!(
+            read("A,B\r\n1,\r\n", b',').unwrap(),
+            [["A", "B"], ["1", ""]]
+        );
     }
 
     #[test]
     fn a_row_with_another_number_of_cells_is_an_error() {
         for text in ["A,B\n1\n", "A\n1,2\n"] {
-            assert!(read(text).is_err(), "{text}");
+            assert!(read(text, b',').is_err(), "{text}");
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Evaluates a parsed query, with Salesforce's type checks: a quoted date is refused, and so is an unquoted text.
 
 use super::{
+    aggregate,
     error::ErrorResponse,
     schema::{Field, Object, Schema},
     soql::{Condition, Item, Literal, Operator, Select},
@@ -12,7 +13,7 @@ use std::cmp::Ordering;
 /// The largest OFFSET that Salesforce accepts.
 const MAX_OFFSET: usize = 2000;
 
-type Found<T> = Result<T, ErrorResponse>;
+pub(super) type Found<T> = Result<T, ErrorResponse>;
 
 /// The records in their order, as responses show them; for `COUNT()` a null for each record.
 pub(super) fn run(
@@ -31,7 +32,6 @@ pub(super) fn run(
     if let Some(condition) = &select.condition {
         scope.check(condition)?;
     }
-    let items = scope.items(select)?;
     let mut records: Vec<&Record> = state
         .all(&object.name)
         .filter(|record| deleted || !is_deleted(record))
@@ -39,6 +39,10 @@ pub(super) fn run(
     if let Some(condition) = &select.condition {
         records.retain(|record| scope.holds(condition, record));
     }
+    if aggregate::is_asked(select) {
+        return aggregate::rows(&scope, select, &records);
+    }
+    let items = scope.items(select)?;
     scope.sort(&mut records, select)?;
     if select.offset > MAX_OFFSET {
         return Err(ErrorResponse::new(
@@ -73,7 +77,7 @@ fn queried<'a>(schema: &'a Schema, name: &str) -> Found<&'a Object> {
 }
 
 /// The object of a query, and its options.
-struct Scope<'a> {
+pub(super) struct Scope<'a> {
     state: &'a State,
     object: &'a Object,
     deleted: bool,
@@ -100,7 +104,9 @@ impl<'a> Scope<'a> {
         for item in &select.items {
             match item {
                 Item::Field(path) => drop(self.field(path)?),
-                Item::Count => return Err(ErrorResponse::not_here("COUNT() beside fields")),
+                Item::Count | Item::Aggregate { .. } => {
+                    return Err(ErrorResponse::not_here("COUNT() beside fields"));
+                }
                 Item::Children(children) => {
                     let child = self.child(&children.from)?;
                     let object = queried(&self.state.schema, child)?;
@@ -127,7 +133,7 @@ impl<'a> Scope<'a> {
     }
 
     /// The relationships of a path, and the field at its end.
-    fn field(&self, path: &str) -> Found<(Vec<&'a Field>, &'a Field)> {
+    pub(super) fn field(&self, path: &str) -> Found<(Vec<&'a Field>, &'a Field)> {
         let mut object = self.object;
         let mut way = Vec::new();
         let mut parts = path.split('.').peekable();
@@ -207,7 +213,7 @@ impl<'a> Scope<'a> {
         }
     }
 
-    fn value(&self, path: &str, record: &Record) -> Value {
+    pub(super) fn value(&self, path: &str, record: &Record) -> Value {
         let Ok((way, field)) = self.field(path) else {
             return Value::Null;
         };
@@ -240,7 +246,7 @@ impl<'a> Scope<'a> {
         let mut shown = self.attributes(record);
         for item in items {
             match item {
-                Item::Count => {}
+                Item::Count | Item::Aggregate { .. } => {}
                 Item::Field(path) => self.show_field(&mut shown, record, path)?,
                 Item::Children(select) => {
                     let child = self
@@ -440,7 +446,7 @@ fn is_like(text: &str, pattern: &str) -> bool {
     }
 }
 
-fn compared(a: &Value, b: &Value) -> Ordering {
+pub(super) fn compared(a: &Value, b: &Value) -> Ordering {
     match (a, b) {
         (Value::String(a), Value::String(b)) => a.cmp(b),
         (Value::Number(a), Value::Number(b)) => a

@@ -2,12 +2,13 @@
 //!
 //! It has the REST API and Bulk API 2.0 as far as a component needs them: describe, SOQL, records, blobs, jobs. It accepts
 //! the access tokens of a [`TokenIssuer`], and writes errors as Salesforce does. SOQL is parsed and type-checked, so a query
-//! that Salesforce refuses is refused here. It responds 501, with the feature's name, to anything else: aggregates
-//! except `COUNT()`, `GROUP BY`, `TYPEOF`, date literals such as `TODAY`, formulas, triggers, sharing. Its clock is
+//! that Salesforce refuses is refused here. It responds 501, with the feature's name, to anything else: `HAVING`, `AVG`, `TYPEOF`, date literals such as `TODAY`, formulas, triggers, sharing. Its clock is
 //! paused until a test moves it.
 
+mod aggregate;
 mod bulk;
 mod clock;
+mod composite;
 mod csv;
 mod error;
 mod evaluate;

@@ -1,7 +1,7 @@
 //! Which resource a path leads to, and which need no token.
 
 use super::{
-    bulk,
+    bulk, composite,
     error::ErrorResponse,
     query, records,
     response::{Request, SalesforceResult, json_response},
@@ -60,7 +60,7 @@ impl ErrorFormat for State {
     }
 }
 
-fn dispatch(state: &mut State, request: &ServiceRequest) -> SalesforceResult {
+pub(super) fn dispatch(state: &mut State, request: &ServiceRequest) -> SalesforceResult {
     let (path, method) = (&request.path, &request.method);
     let segments = request.segments();
     let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
@@ -93,6 +93,7 @@ fn dispatch(state: &mut State, request: &ServiceRequest) -> SalesforceResult {
         (_, ["sobjects", object, field, value]) => {
             records::by_field(state, object, field, value, &request)
         }
+        ("POST", ["composite"]) => composite::respond(state, &request),
         ("GET", ["query"]) => query::query(state, &request, false),
         ("GET", ["queryAll"]) => query::query(state, &request, true),
         ("GET", ["query", locator]) => query::more(state, locator, &request),

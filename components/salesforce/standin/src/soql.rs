@@ -7,6 +7,8 @@ pub(super) struct Select {
     pub(super) items: Vec<Item>,
     pub(super) from: String,
     pub(super) condition: Option<Condition>,
+    /// The fields of GROUP BY.
+    pub(super) group: Vec<String>,
     /// The field, and whether the order is descending.
     pub(super) order: Vec<(String, bool)>,
     pub(super) limit: Option<usize>,
@@ -19,6 +21,12 @@ pub(super) enum Item {
     Field(String),
     /// `COUNT()`
     Count,
+    /// `COUNT(Id)`, `MAX(AnnualRevenue) most`
+    Aggregate {
+        function: String,
+        field: String,
+        alias: Option<String>,
+    },
     /// `(SELECT … FROM Contacts)`
     Children(Box<Select>),
 }
@@ -245,6 +253,10 @@ impl Parser {
         self.wants_word("FROM")?;
         let from = self.name()?;
         let condition = self.after("WHERE", Self::condition)?;
+        let group = self.after("GROUP", |parser| {
+            parser.wants_word("BY")?;
+            parser.separated(Self::name)
+        })?;
         let order = self.after("ORDER", |parser| {
             parser.wants_word("BY")?;
             parser.separated(Self::order)
@@ -255,6 +267,7 @@ impl Parser {
             items,
             from,
             condition,
+            group: group.unwrap_or_default(),
             order: order.unwrap_or_default(),
             limit,
             offset: offset.unwrap_or_default(),
@@ -298,8 +311,26 @@ impl Parser {
         match self.takes("(") {
             false => Ok(Item::Field(name)),
             true if name.eq_ignore_ascii_case("count") && self.takes(")") => Ok(Item::Count),
-            true => Err(ErrorResponse::not_here(format!("SOQL function {name}"))),
+            true => self.aggregate(&name.to_ascii_uppercase()),
         }
+    }
+
+    /// An aggregate function behind its opening parenthesis, and its alias.
+    fn aggregate(&mut self, function: &str) -> Parsed<Item> {
+        if !["COUNT", "SUM", "MIN", "MAX"].contains(&function) {
+            return Err(ErrorResponse::not_here(format!("SOQL function {function}")));
+        }
+        let field = self.name()?;
+        self.wants(")")?;
+        let alias = match self.peek() {
+            Some(Token::Word(word)) if !word.eq_ignore_ascii_case("FROM") => Some(self.name()?),
+            _ => None,
+        };
+        Ok(Item::Aggregate {
+            function: function.to_owned(),
+            field,
+            alias,
+        })
     }
 
     /// A field of ORDER BY, and whether it descends.

@@ -109,14 +109,14 @@ async fn missing_things_are_named() {
             "{path}: {body}"
         );
     }
-    let (status, body) = org.query("SELECT SUM(AnnualRevenue) FROM Account").await;
+    let (status, body) = org.query("SELECT AVG(AnnualRevenue) FROM Account").await;
     assert_eq!(
         (
             status,
             body[0]["message"]
                 .as_str()
                 .unwrap()
-                .contains("SOQL function SUM")
+                .contains("SOQL function AVG")
         ),
         (501, true),
         "{body}"

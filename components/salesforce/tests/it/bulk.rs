@@ -297,6 +297,23 @@ async fn a_failed_result_page_emits_nothing() {
 }
 
 #[tokio::test]
+async fn result_pages_that_repeat_store_no_file() {
+    let org = accounts(5).await;
+    let page = Fault::Response {
+        status: 200,
+        headers: vec![("sforce-locator".to_owned(), "2".to_owned())],
+        body: "Id\n1\n".to_owned(),
+    };
+    org.api
+        .inject_faults("results", [page.clone(), page.clone(), page]);
+    let query = json!({ "query": "SELECT Id FROM Account" });
+    let emitted = org.run("bulk_q", json!({}), query).await;
+    assert!(error(&emitted).contains("the results"), "{emitted:?}");
+    assert!(org.platform.object_ids().is_empty());
+    assert_eq!(org.api.calls_matching("results").len(), 2);
+}
+
+#[tokio::test]
 async fn a_token_is_refreshed_while_the_file_is_written() {
     let org = accounts(5).await;
     org.api.set_page_size(2);

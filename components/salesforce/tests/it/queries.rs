@@ -64,6 +64,98 @@ async fn query_emits_each_record_or_all_as_one() {
 }
 
 #[tokio::test]
+async fn a_count_is_emitted_as_a_number() {
+    let org = of_three().await;
+    org.api.insert(
+        "Account",
+        json!({ "Name": "Four", "Industry": "Energy", "AnnualRevenue": 7 }),
+    );
+    for (query, expected) in [
+        ("SELECT COUNT() FROM Account", json!({ "totalSize": 4 })),
+        ("select count( ) from Contact", json!({ "totalSize": 0 })),
+        ("SELECT COUNT(Id) FROM Account", json!({ "expr0": 4 })),
+        (
+            "SELECT COUNT(Id) n, MAX(AnnualRevenue) most FROM Account",
+            json!({ "n": 4, "most": 7 }),
+        ),
+    ] {
+        let found = org
+            .data("query", json!({}), json!({ "query": query }))
+            .await;
+        assert_eq!(found, std::slice::from_ref(&expected), "{query}");
+        let fields = json!({ "query": query });
+        let found = org.data("queryTrigger", fields, json!({})).await;
+        assert_eq!(found, std::slice::from_ref(&expected), "{query}");
+        let set = json!({ "allowResultAsSet": "on" });
+        let found = org.data("query", set, json!({ "query": query })).await;
+        assert_eq!(found, [json!({ "result": [expected] })], "{query}");
+        let all = json!({ "query": query, "outputMethod": "emitAll" });
+        let found = org.data("queryTrigger", all, json!({})).await;
+        assert_eq!(found, [json!({ "records": [expected] })], "{query}");
+    }
+    let fields = json!({ "query": "SELECT COUNT() FROM Account" });
+    let found = org.data("queryObjects", fields, json!({})).await;
+    assert_eq!(
+        found,
+        [json!({ "totalSize": 4, "done": true, "records": [] })]
+    );
+}
+
+#[tokio::test]
+async fn groups_are_emitted_as_records() {
+    let org = of_three().await;
+    org.api
+        .insert("Account", json!({ "Name": "Four", "Industry": "Energy" }));
+    let query = "SELECT Industry, COUNT(Id) n FROM Account GROUP BY Industry";
+    let found = org
+        .data("query", json!({}), json!({ "query": query }))
+        .await;
+    assert_eq!(
+        found,
+        [
+            json!({ "Industry": null, "n": 3 }),
+            json!({ "Industry": "Energy", "n": 1 })
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_page_that_repeats_ends_the_query() {
+    let page = |next: &str, names: &[&str]| {
+        let records: Vec<Value> = names.iter().map(|name| json!({ "Name": name })).collect();
+        let next = format!("/services/data/v60.0/query/{next}");
+        let page =
+            json!({ "totalSize": 3, "done": false, "records": records, "nextRecordsUrl": next });
+        Fault::Json(200, page)
+    };
+    let org = Org::new().await;
+    let query = json!({ "query": QUERY });
+    // The last page names itself.
+    org.api.inject_faults(
+        "/query",
+        [page("01gA", &["One", "Two"]), page("01gA", &["Three"])],
+    );
+    let found = org.data("query", json!({}), query.clone()).await;
+    assert_eq!(names(&found), ["One", "Two", "Three"]);
+    // A page names itself, and records are missing.
+    org.api
+        .inject_faults("/query", [page("01gA", &["One"]), page("01gA", &["Two"])]);
+    let error = org.error("query", json!({}), query.clone()).await;
+    assert!(error.contains("2 of 3 records"), "{error}");
+    // Two pages name each other.
+    org.api.inject_faults(
+        "/query",
+        [
+            page("01gA", &["One"]),
+            page("01gB", &[]),
+            page("01gA", &["Two"]),
+        ],
+    );
+    let error = org.error("query", json!({}), query).await;
+    assert!(error.contains("2 of 3 records"), "{error}");
+}
+
+#[tokio::test]
 async fn the_batch_size_is_limited_to_salesforces_range() {
     let org = Org::new().await;
     for n in 0..250 {

@@ -78,7 +78,7 @@ async fn every_field_is_read_and_validated() {
 #[tokio::test]
 async fn a_query_too_long_says_what_to_do() {
     let org = Org::new().await;
-    let names: Vec<String> = (0..2000).map(|n| format!("name {n}")).collect();
+    let names: Vec<String> = (0..9000).map(|n| format!("name {n}")).collect();
     let term =
         json!({ "sTerm_1": { "fieldName": "Name", "condition": "IN", "fieldValue": names } });
     let error = org
@@ -89,7 +89,8 @@ async fn a_query_too_long_says_what_to_do() {
         )
         .await;
     assert!(
-        error.contains("longer than Salesforce takes (414)") && error.contains("shorter lists"),
+        error.contains("longer than Salesforce takes (100000 characters)")
+            && error.contains("shorter lists"),
         "{error}"
     );
 }

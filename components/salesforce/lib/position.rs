@@ -3,6 +3,24 @@
 use crate::soql;
 use serde::{Deserialize, Serialize};
 
+/// What records are ordered by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// The time of the last change, then the id.
+    Change,
+    Id,
+}
+
+impl Order {
+    /// The fields, as ORDER BY and SELECT name them.
+    pub fn fields(self) -> &'static str {
+        match self {
+            Self::Change => "LastModifiedDate, Id",
+            Self::Id => "Id",
+        }
+    }
+}
+
 /// The step's snapshot: the last change that was emitted. Snapshots of earlier components are understood.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(from = "StoredSnapshot")]
@@ -13,6 +31,9 @@ pub struct Position {
     /// The record. If there is none, `inclusive` says whether records of that time are still to be emitted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_seen_id: Option<String>,
+    /// The keys of records behind it that were emitted or reported already.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub done: Vec<String>,
     #[serde(skip)]
     inclusive: bool,
 }
@@ -25,6 +46,8 @@ enum StoredSnapshot {
         last_modification_time: String,
         #[serde(default)]
         last_seen_id: Option<String>,
+        #[serde(default)]
+        done: Vec<String>,
     },
     #[serde(rename_all = "camelCase")]
     NextStart {
@@ -43,9 +66,11 @@ impl From<StoredSnapshot> for Position {
             StoredSnapshot::Current {
                 last_modification_time,
                 last_seen_id,
+                done,
             } => Self {
                 last_modification_time,
                 last_seen_id,
+                done,
                 inclusive: true,
             },
             StoredSnapshot::NextStart { next_start_time } => Self::from_start(next_start_time),
@@ -66,6 +91,7 @@ impl Position {
         Self {
             last_modification_time: time.into(),
             last_seen_id: None,
+            done: vec![],
             inclusive: true,
         }
     }
@@ -75,23 +101,45 @@ impl Position {
         Self {
             last_modification_time: time.into(),
             last_seen_id: Some(id.into()),
+            done: vec![],
             inclusive: false,
         }
     }
 
-    /// The SOQL condition for the changes after this position.
-    pub fn condition(&self) -> anyhow::Result<String> {
-        let time = soql::instant(&self.last_modification_time)?;
-        Ok(match &self.last_seen_id {
+    /// The SOQL condition for the records behind this position; none for all records.
+    ///
+    /// # Errors
+    /// Returns an error if the time of the change is none.
+    pub fn condition(&self, order: Order) -> anyhow::Result<Option<String>> {
+        let id = self.last_seen_id.as_deref().map(soql::text);
+        let time = match order {
+            Order::Id => return Ok(id.map(|id| format!("Id > {id}"))),
+            Order::Change => soql::instant(&self.last_modification_time)?,
+        };
+        Ok(Some(match id {
             Some(id) => {
-                let id = soql::text(id);
                 format!("((LastModifiedDate = {time} AND Id > {id}) OR LastModifiedDate > {time})")
             }
             None => format!(
                 "LastModifiedDate {} {time}",
                 if self.inclusive { ">=" } else { ">" }
             ),
-        })
+        }))
+    }
+
+    /// The SOQL condition for the records before the one at this position.
+    ///
+    /// # Errors
+    /// Returns the error of [`condition`](Self::condition).
+    pub fn before(&self, order: Order) -> anyhow::Result<String> {
+        let id = soql::text(self.last_seen_id.as_deref().unwrap_or_default());
+        if order == Order::Id {
+            return Ok(format!("Id < {id}"));
+        }
+        let time = soql::instant(&self.last_modification_time)?;
+        Ok(format!(
+            "((LastModifiedDate = {time} AND Id < {id}) OR LastModifiedDate < {time})"
+        ))
     }
 }
 
@@ -121,7 +169,10 @@ mod tests {
             ),
         ] {
             let position: Position = serde_json::from_value(snapshot).unwrap();
-            assert_eq!(position.condition().unwrap(), condition);
+            assert_eq!(
+                position.condition(Order::Change).unwrap().unwrap(),
+                condition
+            );
         }
     }
 
@@ -130,13 +181,14 @@ mod tests {
         let position = Position::after("2024-06-01T00:00:01Z", "x') OR (Name != '");
         assert!(
             position
-                .condition()
+                .condition(Order::Change)
+                .unwrap()
                 .unwrap()
                 .contains(r"'x\') OR (Name != \''")
         );
         assert!(
             Position::from_start("1 OR Name != null")
-                .condition()
+                .condition(Order::Change)
                 .is_err()
         );
     }
