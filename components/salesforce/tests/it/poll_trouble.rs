@@ -1,6 +1,7 @@
 //! Polling an API that behaves badly: nothing stops it for good, and each record is emitted or reported exactly once.
 //!
-//! A failed test shows its random seed; `SAILOR_TEST_SEED` repeats it. `SAILOR_TEST_SEEDS` is the number of seeds.
+//! A failed test shows its random seed; `SAILOR_TEST_SEED` repeats it. `SAILOR_TEST_SEEDS` is the number of seeds, which
+//! is 50 without it. For more than 200, use `cargo test`, which has no time limit.
 
 use crate::rig::{Org, process::Deployed, snapshot_of};
 use emulator::{EventKind, provider::Provider};
