@@ -7,7 +7,7 @@ use super::{
     order::compare,
     page_reader::{PageRead, PageReader},
     poll_config::{Config, Emit},
-    position::{Key, Position},
+    position::{Key, Memory, Position},
 };
 use anyhow::{anyhow, bail, ensure};
 use sailor::{
@@ -30,6 +30,7 @@ pub struct PollItems {
     limiter: Arc<RateLimiter>,
     /// Whether a response without its list was logged.
     warned: AtomicBool,
+    memory: Memory,
 }
 
 impl PollItems {
@@ -37,6 +38,7 @@ impl PollItems {
         Self {
             limiter,
             warned: AtomicBool::new(false),
+            memory: Memory::default(),
         }
     }
 }
@@ -52,9 +54,10 @@ impl Trigger for PollItems {
         cx: Context<Config, Value>,
     ) -> anyhow::Result<Option<Position>> {
         let reader = PageReader::new(&cx, &self.limiter, &self.warned);
-        let mut poll = Poll::new(&cx, since);
+        let since = since.map(|since| self.memory.recall(since));
+        let mut poll = Poll::new(&cx, &self.memory, since);
         match poll.read_all(reader).await {
-            Ok(()) => Ok(Some(poll.finished())),
+            Ok(()) => Ok(Some(self.memory.save(poll.finished()))),
             Err(error) => {
                 poll.report_gap_at_end().await?;
                 poll.save_progress().await?;
@@ -68,6 +71,7 @@ impl Trigger for PollItems {
 struct Poll<'a> {
     cx: &'a Context<Config, Value>,
     config: &'a Config,
+    memory: &'a Memory,
     /// Where the last poll ended.
     start: Position,
     /// The position past all items so far.
@@ -94,13 +98,14 @@ struct Poll<'a> {
 }
 
 impl<'a> Poll<'a> {
-    fn new(cx: &'a Context<Config, Value>, since: Option<Position>) -> Self {
+    fn new(cx: &'a Context<Config, Value>, memory: &'a Memory, since: Option<Position>) -> Self {
         let config = &cx.config;
         let start =
             since.unwrap_or_else(|| Position::from_start_value(config.start_value.as_deref()));
         Self {
             cx,
             config,
+            memory,
             position: start.clone(),
             progress: start.clone(),
             has_usable: start.has_changes(),
@@ -138,7 +143,7 @@ impl<'a> Poll<'a> {
                 self.report_gap_at_end().await?;
             }
             if next.is_some() && self.saves_each_page() && self.gaps.is_closed() {
-                self.cx.snapshot(&self.progress).await?;
+                self.save(&self.progress).await?;
             }
         }
         self.report_gap_at_end().await?;
@@ -411,7 +416,12 @@ impl<'a> Poll<'a> {
         if self.progress == self.start {
             return Ok(());
         }
-        self.cx.snapshot(&self.progress).await
+        self.save(&self.progress).await
+    }
+
+    async fn save(&self, position: &Position) -> anyhow::Result<()> {
+        let snapshot = self.memory.save(position.clone());
+        self.cx.snapshot(&snapshot).await
     }
 
     /// The position after a complete poll.

@@ -7,12 +7,16 @@ use std::{
     cmp::Ordering,
     collections::{HashSet, VecDeque},
     fmt,
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
-/// The most items that are remembered of a poll that failed.
+/// The most items that this process remembers of a poll that failed.
 const MAX_EMITTED: usize = 20_000;
-/// The most reports that are remembered.
+/// The most reports that this process remembers.
 const MAX_REPORTED: usize = 1_000;
+/// The most of both that a snapshot holds: the platform's snapshots have at most 5 KB (wire-contract: Limits).
+const MAX_SAVED_EMITTED: usize = 120;
+const MAX_SAVED_REPORTED: usize = 60;
 
 /// The time of the last change, the items that changed at that time, and the time of the change before it.
 ///
@@ -32,6 +36,31 @@ pub struct Position {
     /// What was reported, the oldest first. It is not reported again.
     #[serde(default, skip_serializing_if = "VecDeque::is_empty")]
     reported: VecDeque<Key>,
+}
+
+/// What the last snapshot of this process had no room for.
+#[derive(Default)]
+pub struct Memory(Mutex<Option<(Position, Position)>>);
+
+impl Memory {
+    /// Returns the snapshot for a position, and remembers the rest of it.
+    pub fn save(&self, position: Position) -> Position {
+        let saved = position.saved();
+        *self.last() = (saved != position).then(|| (saved.clone(), position));
+        saved
+    }
+
+    /// Returns the whole position of a snapshot, if this process has saved it.
+    pub fn recall(&self, snapshot: Position) -> Position {
+        match &*self.last() {
+            Some((saved, position)) if *saved == snapshot => position.clone(),
+            _ => snapshot,
+        }
+    }
+
+    fn last(&self) -> MutexGuard<'_, Option<(Position, Position)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// A hash that identifies a change, an item or a fault in snapshots.
@@ -130,6 +159,15 @@ impl Position {
         self
     }
 
+    /// The position as a snapshot holds it: it forgets what a snapshot has no room for.
+    pub fn saved(&self) -> Self {
+        let mut saved = self.clone();
+        saved.emitted = saved.emitted.into_iter().take(MAX_SAVED_EMITTED).collect();
+        let excess = saved.reported.len().saturating_sub(MAX_SAVED_REPORTED);
+        saved.reported.drain(..excess);
+        saved
+    }
+
     fn order(&self, changed: &Value) -> Ordering {
         non_empty(&self.since).map_or(Ordering::Greater, |since| compare(changed, since))
     }
@@ -138,4 +176,52 @@ impl Position {
 /// Snapshots of earlier versions can hold an empty text.
 fn non_empty(value: &Value) -> Option<&Value> {
     Some(value).filter(|value| !value.is_null() && value.as_str() != Some(""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_snapshot_is_small_and_this_process_knows_the_rest() {
+        let key = |number: u32| Key::of(&number.to_string());
+        let mut position = Position::default();
+        position.remember_emitted((0..20_001).map(key));
+        for number in 0..1_001 {
+            position.remember_reported(key(number));
+        }
+        let memory = Memory::default();
+        let snapshot = memory.save(position);
+        assert!(json!(snapshot).to_string().len() < 4_000);
+        // The latest reports are kept.
+        assert!(snapshot.is_reported(&key(1_000)) && !snapshot.is_reported(&key(900)));
+        let is_new =
+            |position: &Position, number| position.is_new(&json!(1), &json!(1), &key(number));
+        let known = |position: &Position| {
+            (0..20_001)
+                .filter(|number| !is_new(position, *number))
+                .count()
+        };
+        assert_eq!(known(&snapshot), 120);
+        let recalled = memory.recall(snapshot.clone());
+        assert_eq!(known(&recalled), 20_000);
+        assert!(recalled.is_reported(&key(1)) && !recalled.is_reported(&key(0)));
+        // Another process has saved in between.
+        let mut other = snapshot;
+        other.remember_reported(key(5_000));
+        assert_eq!(known(&memory.recall(other)), 120);
+    }
+
+    #[test]
+    fn a_small_position_is_saved_as_it_is() {
+        let mut position = Position::from_start_value(Some("2026-01-31"));
+        position.advance(&json!("2026-01-31"), &json!(7));
+        let memory = Memory::default();
+        assert!(memory.save(position.clone()) == position);
+        assert_eq!(
+            json!(position),
+            json!({ "before": "2026-01-31", "since": "2026-01-31", "seen": [7] })
+        );
+    }
 }

@@ -122,6 +122,7 @@ pub fn refused(
         body,
         retry_after: None,
         repeatable,
+        busy: status == StatusCode::TOO_MANY_REQUESTS,
     })
 }
 
