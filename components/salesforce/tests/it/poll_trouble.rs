@@ -1,6 +1,6 @@
 //! Polling an API that behaves badly: nothing stops it for good, and each record is emitted or reported exactly once.
 //!
-//! A failed test shows its random seed; `SAILOR_TEST_SEED` repeats it. `SAILOR_TEST_SEEDS` is the number of seeds, which
+//! A failed test shows its random seed; `SAILOR_TEST_SEED` repeats it. `SAILOR_PROMISE_SEEDS` is the number of seeds, which
 //! is 50 without it. For more than 200, use `cargo test`, which has no time limit.
 
 use crate::rig::{Org, process::Deployed, snapshot_of};
@@ -390,7 +390,7 @@ async fn each_record_once(function: &'static str) {
     let variable = |name: &str| std::env::var(name).ok()?.parse::<u64>().ok();
     let seeds = match variable("SAILOR_TEST_SEED") {
         Some(seed) => seed..seed + 1,
-        None => 0..variable("SAILOR_TEST_SEEDS").unwrap_or(50),
+        None => 0..variable("SAILOR_PROMISE_SEEDS").unwrap_or(50),
     };
     for seed in seeds {
         println!("SAILOR_TEST_SEED={seed}");
