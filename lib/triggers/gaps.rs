@@ -69,11 +69,6 @@ impl<'a> Gaps<'a> {
         gap
     }
 
-    /// Whether what follows the last page's last item is read.
-    pub fn is_closed(&self) -> bool {
-        self.open.is_empty()
-    }
-
     fn take(&mut self, after: Option<Neighbour>) -> Option<Gap> {
         let unreadable = take(&mut self.open);
         (!unreadable.is_empty()).then(|| Gap {

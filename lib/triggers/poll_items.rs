@@ -59,7 +59,8 @@ impl Trigger for PollItems {
         match poll.read_all(reader).await {
             Ok(()) => Ok(Some(self.memory.save(poll.finished()))),
             Err(error) => {
-                poll.report_gap_at_end().await?;
+                // What cannot be read after the last item comes after the position: the next poll meets it again, and knows
+                // what follows it.
                 poll.save_progress().await?;
                 Err(error)
             }
@@ -142,7 +143,7 @@ impl<'a> Poll<'a> {
             if next.as_ref() == Some(&paging.first()) {
                 self.report_gap_at_end().await?;
             }
-            if next.is_some() && self.saves_each_page() && self.gaps.is_closed() {
+            if next.is_some() && self.saves_each_page() {
                 self.save(&self.progress).await?;
             }
         }

@@ -279,3 +279,26 @@ async fn parts_of_an_api_with_a_limit_of_its_own_are_an_error() {
         "{emitted:?}"
     );
 }
+
+/// A failed poll does not know what follows the item, which the next one does.
+#[tokio::test]
+async fn a_failed_poll_leaves_the_report_to_the_next_one() {
+    let rig = Rig::new().await;
+    rig.provider.set_records(records(1..=3));
+    rig.provider.set_trouble(failing(&[1]));
+    // The page, the item after it, and the next page.
+    let refused = Fault::Json(403, json!({}));
+    rig.provider
+        .script_api([Fault::Normal, Fault::Normal, refused]);
+    let single = fields(json!({ "path": "/records/offsets", "paging": "offset", "pageSize": 1 }));
+    let first = rig.poll(single.clone(), json!({})).await;
+    assert!(error_text(&first).contains("403"), "{first:?}");
+    let second = rig.poll(single.clone(), json!({})).await;
+    assert_eq!(ids(&second), [2, 3]);
+    assert_eq!(
+        reports(&second),
+        ["the item after 0 others, before item 2,"]
+    );
+    let third = rig.poll(single, snapshot(&second)).await;
+    assert_eq!((ids(&third), reports(&third)), (vec![], vec![]));
+}
