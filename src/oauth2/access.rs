@@ -1,6 +1,7 @@
 //! What a request needs from the credential: the token, and the configuration that it belongs to.
 
-use super::{Error, session::Access, template::is_safe};
+use super::{Error, session::Access};
+use crate::settings::template::is_safe;
 use reqwest::{
     Url,
     header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue},

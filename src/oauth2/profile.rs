@@ -5,9 +5,9 @@
 
 use super::{
     client_auth::ClientAuth,
-    response_rule::{self, ResponseRule, contains_ignoring_case},
     token_status::{self, TokenStatus},
 };
+use crate::clients::http::{ResponseRule, contains_ignoring_case};
 use reqwest::{
     Url,
     header::{HeaderMap, HeaderName, RETRY_AFTER},
@@ -257,7 +257,7 @@ impl Profile {
             .map_err(|_| ProfileError("token_header.name: not a valid header name".to_owned()))?;
         for (name, rules) in profile.response_rules() {
             if let Some(at) = rules.iter().position(|rule| !rule.is_narrow()) {
-                let scope = response_rule::SCOPE;
+                let scope = ResponseRule::SCOPE;
                 return Err(ProfileError(format!("{name}[{at}]: {scope}")));
             }
         }

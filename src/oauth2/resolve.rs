@@ -4,10 +4,14 @@ use super::{
     client_auth::{AcceptedAuth, ClientAuth},
     definition::{Mode, OAuth2},
     profile::Profile,
-    response_rule::ResponseRule,
-    template::{ConfigError, Variables},
 };
-use crate::settings::descriptor::{Descriptor, OAuth2Credentials};
+use crate::{
+    clients::http::ResponseRule,
+    settings::{
+        descriptor::{Descriptor, OAuth2Credentials},
+        template::{ConfigError, Variables},
+    },
+};
 use reqwest::Url;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;

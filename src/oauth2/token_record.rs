@@ -3,10 +3,8 @@
 //! The platform keeps the whole response below the credential's field, and components read more of it than tokens. So a
 //! [`TokenRecord`] is merged and never replaced: members that a response omits are kept.
 
-use super::{
-    profile::{ExpiresUnit, Profile},
-    timestamp,
-};
+use super::profile::{ExpiresUnit, Profile};
+use crate::formats::time::{javascript_time, parse_javascript_time};
 use serde_json::{Map, Value};
 use std::{
     fmt,
@@ -74,6 +72,12 @@ impl TokenRecord {
         text(&self.0, "refresh_token")
     }
 
+    /// Its tokens, which no text may show.
+    pub(super) fn tokens(&self) -> impl Iterator<Item = &str> {
+        let tokens = [self.access_token(), self.refresh_token()];
+        tokens.into_iter().flatten()
+    }
+
     /// The scopes granted last, if the provider named them.
     pub(crate) fn scope(&self) -> Option<&str> {
         text(&self.0, "scope")
@@ -88,7 +92,7 @@ impl TokenRecord {
     /// Returns when the access token expires, if that is known. Only a time that this runtime computed from a lifetime
     /// counts, because other members depend on the provider's clock.
     pub(crate) fn expires_at(&self) -> Option<SystemTime> {
-        timestamp::read(text(&self.0, EXPIRY)?)
+        parse_javascript_time(text(&self.0, EXPIRY)?)
     }
 
     /// Returns how long the access token was valid when the provider issued it, if the provider said so.
@@ -105,7 +109,7 @@ impl TokenRecord {
 
     /// Returns when the refresh token expires, if the provider specified it.
     pub(crate) fn refresh_expires_at(&self) -> Option<SystemTime> {
-        timestamp::read(text(&self.0, REFRESH_EXPIRY)?)
+        parse_javascript_time(text(&self.0, REFRESH_EXPIRY)?)
     }
 
     /// Returns this record merged with `response` to a request of `requested_at`. Members of the response replace old
@@ -120,7 +124,7 @@ impl TokenRecord {
 
     fn set_expiry(&mut self, name: &str, from: SystemTime, lifetime: Option<Duration>) {
         if let Some(end) = lifetime.and_then(|lifetime| from.checked_add(lifetime)) {
-            self.0.insert(name.to_owned(), timestamp::write(end).into());
+            self.0.insert(name.to_owned(), javascript_time(end).into());
         }
     }
 

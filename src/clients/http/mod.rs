@@ -23,7 +23,9 @@ mod error;
 mod lenient_json;
 mod pace;
 mod peek;
+mod redact;
 mod redirect;
+mod response_rule;
 mod retry;
 mod retry_budget;
 #[cfg(test)]
@@ -35,7 +37,9 @@ pub(crate) use error::{HttpError, reason, redacted_url};
 pub(crate) use lenient_json::{BOM, lenient_members};
 pub(crate) use pace::paced;
 pub(crate) use peek::{detached, peek};
+pub(crate) use redact::without_tokens;
 pub(crate) use redirect::{Trail, is_redirect, redirect_target};
+pub(crate) use response_rule::{ResponseRule, contains_ignoring_case};
 pub(crate) use retry::{RequestPolicy, retry};
 pub(crate) use retry_budget::RetryBudget;
 

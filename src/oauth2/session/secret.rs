@@ -3,8 +3,8 @@
 use super::{
     super::{CredentialStore, Error, StoreError, StoreErrorKind, TokenRecord},
     machine::LOOKS,
-    redact::without_tokens,
 };
+use crate::clients::http::without_tokens;
 use serde_json::Value;
 use tokio::time::sleep;
 
@@ -53,7 +53,7 @@ fn tokens(id: &str, secret: &Value) -> Result<TokenRecord, Error> {
     let found = TokenRecord::find(secret, &field);
     if secret.pointer("/attributes/state").and_then(Value::as_str) == Some("error") {
         let says = platform_text(secret).map(|text| {
-            let text = without_tokens(text, &found);
+            let text = without_tokens(text, found.iter().flat_map(TokenRecord::tokens));
             format!(" ({})", text.chars().take(MAX_TEXT_LEN).collect::<String>())
         });
         let says = says.unwrap_or_default();
