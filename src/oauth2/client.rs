@@ -9,7 +9,7 @@ use crate::{
     clients::http::{self, SizeLimit},
     formats::json::parse_json,
 };
-use reqwest::{Method, Response, StatusCode, header::CONTENT_TYPE};
+use reqwest::{Method, Response, StatusCode};
 use secrecy::SecretString;
 use serde::{Serialize, de::DeserializeOwned};
 use std::{fmt, sync::Arc, time::Duration};
@@ -285,9 +285,7 @@ impl AuthorizedRequest {
             repeatable,
         };
         let response = self.send().await?;
-        let content_type = response.headers().get(CONTENT_TYPE);
-        let content_type = content_type.and_then(|value| value.to_str().ok());
-        let content_type = content_type.map(str::to_owned);
+        let content_type = http::content_type(&response);
         let body = match http::read(response, MAX_JSON).await {
             Ok(response) => response.body,
             Err(error) => {

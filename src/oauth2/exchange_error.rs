@@ -4,8 +4,9 @@
 
 use super::{
     profile::{ErrorClass, Profile},
-    refusal::Refusal,
+    refusal::says_token_is_dead,
 };
+use crate::clients::http::ErrorBody;
 use std::{fmt, time::Duration};
 
 /// A failed exchange. It contains nothing of the request, and only error names of the response.
@@ -126,9 +127,9 @@ pub(super) fn classify(
     profile: &Profile,
     status: u16,
     code: Option<&str>,
-    refusal: &Refusal,
+    body: &ErrorBody,
 ) -> ErrorClass {
-    if let Some(class) = profile.class_of(status, code, &refusal.text) {
+    if let Some(class) = profile.class_of(status, code, &body.text) {
         return class;
     }
     if matches!(status, 408 | 425 | 429 | 500..) {
@@ -136,14 +137,12 @@ pub(super) fn classify(
     }
     match code {
         // Several servers refuse a refresh token in this way.
-        Some(code) if is_same_code(code, "invalid_request") && refusal.says_token_is_dead() => {
+        Some(code) if is_same_code(code, "invalid_request") && says_token_is_dead(body) => {
             ErrorClass::Reauth
         }
         Some(code) => class_of_code(code).unwrap_or(ErrorClass::Malformed),
         // A gateway in front of the provider can send an error page, or a status without an error name.
-        None if is_html_or_xml(&refusal.text) || is_ambiguous_status(status) => {
-            ErrorClass::Transient
-        }
+        None if body.is_page() || is_ambiguous_status(status) => ErrorClass::Transient,
         None => ErrorClass::Malformed,
     }
 }
@@ -167,9 +166,4 @@ fn letters(text: &str) -> impl Iterator<Item = u8> {
 /// or an unknown client.
 fn is_ambiguous_status(status: u16) -> bool {
     matches!(status, 401 | 403 | 404 | 405 | 410)
-}
-
-pub(super) fn is_html_or_xml(text: &str) -> bool {
-    let text = text.trim_start_matches('\u{feff}').trim_start();
-    text.starts_with('<')
 }

@@ -6,23 +6,10 @@ use super::{
     prepared_request::{PreparedRequest, SendError},
     session::{Access, Token},
 };
-use crate::clients::{
-    http,
-    retry::{Delays, RetryPolicy},
-};
+use crate::clients::http::{self, Resends, can_repeat};
 use reqwest::{Request, Response, StatusCode, Url};
 use std::{sync::Arc, time::Duration};
 use tokio::time::sleep;
-
-/// How often a request is sent again because the API is busy or did not respond.
-const MAX_RESENDS: u32 = 3;
-/// A longer delay is not waited for; the message comes back later.
-const MAX_RESEND_DELAY: Duration = Duration::from_secs(30);
-/// The delays before these, if the API does not name them.
-const RETRY: RetryPolicy =
-    RetryPolicy::doubling(Duration::from_millis(500), MAX_RESEND_DELAY).with_jitter();
-/// Up to this much is added to a delay that the API names, so that not all replicas come at once.
-const RETRY_AFTER_JITTER_MS: u64 = 250;
 
 /// How many bytes of an error's body are kept.
 const ERROR_BODY_LIMIT: usize = 2048;
@@ -35,10 +22,9 @@ const KEPT_TIME: Duration = Duration::from_secs(5);
 const REFRESHES: u32 = 2;
 
 /// What a request may still do.
-struct Limits {
-    /// The resends that are left because the API is busy or did not respond.
-    resends: u32,
-    delays: Delays,
+struct Limits<'a> {
+    /// The resends because the API is busy or did not respond.
+    resends: Resends<'a>,
     /// The refreshes of rejected tokens that are left.
     refreshes: u32,
     /// The base URL of the first attempt.
@@ -63,23 +49,15 @@ enum Next {
     Refresh(Response),
 }
 
-impl Limits {
-    fn new(access: &Access) -> Self {
+impl<'a> Limits<'a> {
+    fn new(request: &PreparedRequest<'a>, access: &Access) -> Self {
         // If every request has a token of its own, another token does not help.
         let is_hopeless = access.resolved.mode == Mode::EveryAccess;
         Self {
-            resends: MAX_RESENDS,
-            delays: RETRY.delays(),
+            resends: Resends::new(request.session.retries(), request.idempotent),
             refreshes: if is_hopeless { 0 } else { REFRESHES },
             first_base: access.base_url(),
         }
-    }
-
-    /// Takes one resend. Returns its delay: the one that the API asks for, or else the next of our own.
-    fn next_delay(&mut self, retry_after: Option<Duration>) -> Option<Duration> {
-        self.resends = self.resends.checked_sub(1)?;
-        let jitter = Duration::from_millis(fastrand::u64(0..RETRY_AFTER_JITTER_MS));
-        retry_after.map_or_else(|| self.delays.next(), |asked| Some(asked + jitter))
     }
 }
 
@@ -101,7 +79,7 @@ impl PreparedRequest<'_> {
         // A wrong URL does not cause a refresh.
         let check = |access: &Access| access.url(&self.path, None).map(drop);
         let mut access = self.session.access(self.store, None, check).await?;
-        let mut limits = Limits::new(&access);
+        let mut limits = Limits::new(self, &access);
         loop {
             self.session.retries().paused().await;
             let request = self.next_request(&access, limits.first_base.as_ref())?;
@@ -136,7 +114,7 @@ impl PreparedRequest<'_> {
         &self,
         request: Request,
         access: &Access,
-        limits: &mut Limits,
+        limits: &mut Limits<'_>,
     ) -> Result<Next, Error> {
         let (mut trail, has_timeout) = (http::Trail::new(&request), request.timeout().is_some());
         let response = match self.follow(request, &mut trail, access).await {
@@ -155,10 +133,13 @@ impl PreparedRequest<'_> {
             // The response says nothing about the token, because the server did not receive it.
             meaning.token = TokenStatus::Unrelated;
         }
+        let resends = &mut limits.resends;
         // Some APIs respond to an expired token as if they were busy.
         if meaning.token != TokenStatus::Expired
-            && let Some(delay) = self.delay_if_busy(&response, meaning.is_busy, limits)
+            && let Some(delay) = resends.after(&response, meaning.is_busy, self.is_repeatable())
         {
+            let (status, delay_ms) = (response.status(), delay.as_millis() as u64);
+            tracing::warn!(%status, delay_ms, "The API is busy; the request is retried");
             return Ok(Next::Resend(delay));
         }
         self.after_response(response, meaning, access, limits.refreshes)
@@ -204,14 +185,14 @@ impl PreparedRequest<'_> {
         &self,
         error: &reqwest::Error,
         outcome_only: bool,
-        limits: &mut Limits,
+        limits: &mut Limits<'_>,
     ) -> Result<Next, Error> {
         let repeatable =
             !outcome_only && !error.is_builder() && (error.is_connect() || self.idempotent);
         let reason = http::reason(error);
         if repeatable
             && self.is_repeatable()
-            && let Some(delay) = self.next_delay(None, limits)
+            && let Some(delay) = limits.resends.take(None)
         {
             tracing::warn!("A request failed without a response and is retried: {reason}");
             return Ok(Next::Resend(delay));
@@ -221,40 +202,6 @@ impl PreparedRequest<'_> {
             reason,
             repeatable,
         })
-    }
-
-    /// Returns the delay before a resend, if the API is busy or has a fault and a resend can help.
-    fn delay_if_busy(
-        &self,
-        response: &Response,
-        is_busy: bool,
-        limits: &mut Limits,
-    ) -> Option<Duration> {
-        let status = response.status();
-        let retry_after = http::retry_after(response.headers());
-        let is_transient = is_busy || status.is_server_error();
-        if !is_transient {
-            self.session.retries().succeeded();
-            return None;
-        }
-        let can_help = can_repeat(status, is_busy, retry_after, self.idempotent);
-        let is_too_long = retry_after.is_some_and(|asked| asked > MAX_RESEND_DELAY);
-        if let Some(asked) = retry_after.filter(|_| is_busy && !is_too_long) {
-            self.session.retries().pause(asked);
-        }
-        if !can_help || !self.is_repeatable() || is_too_long {
-            return None;
-        }
-        let delay = self.next_delay(retry_after, limits)?;
-        let delay_ms = delay.as_millis() as u64;
-        tracing::warn!(%status, delay_ms, "The API is busy; the request is retried");
-        Some(delay)
-    }
-
-    /// Takes one resend of this request and of the account.
-    fn next_delay(&self, retry_after: Option<Duration>, limits: &mut Limits) -> Option<Duration> {
-        let delay = limits.next_delay(retry_after)?;
-        self.session.retries().take().then_some(delay)
     }
 
     /// Returns the error of a response with an error status.
@@ -294,19 +241,4 @@ async fn meaning(response: Response, access: &Access) -> (Response, Meaning) {
         is_busy: profile.is_busy(status, response.headers(), &start),
     };
     (response, meaning)
-}
-
-/// Returns whether a request with this response can be sent again: the API did not process it, or it changes nothing.
-fn can_repeat(
-    status: StatusCode,
-    is_busy: bool,
-    retry_after: Option<Duration>,
-    idempotent: bool,
-) -> bool {
-    match status {
-        _ if is_busy => true,
-        StatusCode::SERVICE_UNAVAILABLE => idempotent || retry_after.is_some(),
-        StatusCode::NOT_IMPLEMENTED => false,
-        _ => idempotent,
-    }
 }

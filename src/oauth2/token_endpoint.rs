@@ -5,19 +5,17 @@
 
 use super::{
     client_auth::{AcceptedAuth, ClientAuth},
-    exchange_error::{ExchangeError, classify, is_html_or_xml, is_known},
+    exchange_error::{ExchangeError, classify, is_known},
     profile::{BodyFormat, ErrorClass, Profile, ScopePolicy},
-    refusal::Refusal,
+    refusal::diagnostic,
     resolve::{ClientRegistration, ResolvedConfig},
     token_record::TokenResponse,
     token_response::TokenResponseError,
 };
-use crate::clients::http;
-use base64_simd::STANDARD as BASE64;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use crate::clients::http::{self, ErrorBody, basic_auth, form_encoded, with_query};
 use reqwest::{
     RequestBuilder, Response, Url,
-    header::{ACCEPT, AUTHORIZATION, HeaderValue},
+    header::{ACCEPT, AUTHORIZATION},
 };
 use secrecy::ExposeSecret;
 use std::{collections::BTreeMap, time::Duration};
@@ -31,12 +29,6 @@ const REFUSED_IN_BOTH_WAYS: &str =
     "the provider refused the client, with its secret as a parameter and with HTTP Basic";
 /// The largest response that is read.
 const SIZE_LIMIT: usize = 1024 * 1024;
-/// What stays unescaped in a form.
-const FORM_ENCODE_SET: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'*')
-    .remove(b'-')
-    .remove(b'.')
-    .remove(b'_');
 /// Parameters that a profile cannot set.
 const RESERVED_PARAMS: [&str; 7] = [
     "grant_type",
@@ -264,7 +256,9 @@ impl TokenEndpoint {
         let (id, mut params) = (&self.client.id, call.params.clone());
         let secret = self.client.secret.as_ref().map(ExposeSecret::expose_secret);
         let basic = match (auth, secret) {
-            (ClientAuth::Basic, Some(secret)) => basic_auth(&encoded(id), &encoded(secret)),
+            (ClientAuth::Basic, Some(secret)) => {
+                basic_auth(&form_encoded(id), &form_encoded(secret))
+            }
             (ClientAuth::BasicRaw, Some(secret)) => basic_auth(id, secret),
             (ClientAuth::Post | ClientAuth::None, _) | (_, None) => {
                 set(&mut params, "client_id", id);
@@ -292,7 +286,7 @@ impl TokenEndpoint {
         match response.incomplete {
             Some(error) => Err(error),
             None if response.is_success() => Ok(()),
-            None => Err(self.error_response(call, &response, &Refusal::read(&response.body))),
+            None => Err(self.error_response(call, &response, &ErrorBody::read(&response.body))),
         }
     }
 
@@ -309,13 +303,13 @@ impl TokenEndpoint {
             Some(Ok(tokens)) => return Ok(tokens),
             read => read.and_then(Result::err),
         };
-        let refusal = Refusal::read(&response.body);
+        let body = ErrorBody::read(&response.body);
         let is_known = |code: &str| is_known(&self.profile, code);
-        let Some(error) = error.filter(|_| !refusal.is_error(is_known)) else {
-            return Err(self.error_response(call, &response, &refusal));
+        let Some(error) = error.filter(|_| !body.is_error(is_known)) else {
+            return Err(self.error_response(call, &response, &body));
         };
         // The provider considers the request successful.
-        let is_page = error == TokenResponseError::Unreadable && is_html_or_xml(&refusal.text);
+        let is_page = error == TokenResponseError::Unreadable && body.is_page();
         let class = if is_page {
             ErrorClass::Transient
         } else {
@@ -341,13 +335,13 @@ impl TokenEndpoint {
         &self,
         call: &Call<'_>,
         response: &RawResponse,
-        refusal: &Refusal,
+        body: &ErrorBody,
     ) -> ExchangeError {
-        let code = refusal.code(|code| is_known(&self.profile, code));
-        let class = classify(&self.profile, response.status, code.as_deref(), refusal);
+        let code = body.code(|code| is_known(&self.profile, code));
+        let class = classify(&self.profile, response.status, code.as_deref(), body);
         ExchangeError {
             outcome_unknown: response.outcome_is_unknown(),
-            diagnostic: refusal.diagnostic().filter(|text| !self.has_secret(text)),
+            diagnostic: diagnostic(body).filter(|text| !self.has_secret(text)),
             code: code.filter(|code| !self.has_secret(code)),
             ..call.error(class, Some(response), "the provider refused the request")
         }
@@ -421,31 +415,4 @@ async fn read_body(
 
 fn set(params: &mut Params, name: &str, value: &str) {
     params.insert(name.to_owned(), value.to_owned());
-}
-
-/// Encodes as in a form (RFC 6749 section 2.3.1).
-fn encoded(text: &str) -> String {
-    let encoded = utf8_percent_encode(text, FORM_ENCODE_SET).to_string();
-    encoded.replace("%20", "+")
-}
-
-fn basic_auth(id: &str, secret: &str) -> Option<HeaderValue> {
-    let encoded = BASE64.encode_to_string(format!("{id}:{secret}"));
-    let mut value = HeaderValue::try_from(format!("Basic {encoded}")).ok()?;
-    value.set_sensitive(true);
-    Some(value)
-}
-
-/// Returns the URL with these parameters in its query, each of them once.
-fn with_query(url: &Url, params: &Params) -> Url {
-    let pairs = url.query_pairs().into_owned();
-    let kept: Vec<_> = pairs
-        .filter(|(name, _)| !params.contains_key(name))
-        .collect();
-    let mut url = url.clone();
-    url.query_pairs_mut()
-        .clear()
-        .extend_pairs(kept)
-        .extend_pairs(params);
-    url
 }

@@ -3,10 +3,9 @@
 
 use super::{
     profile::Profile,
-    refusal::{is_code, members},
     token_record::{TokenRecord, TokenResponse},
 };
-use crate::clients::http::BOM;
+use crate::clients::http::{BOM, is_code, lenient_members};
 use serde_json::Value;
 
 /// Why a response with a successful status is not a success.
@@ -25,7 +24,7 @@ impl TokenResponse {
     /// # Errors
     /// Returns an error if it contains no access token. The error contains nothing of the body.
     pub(crate) fn read(body: &[u8], profile: &Profile) -> Result<Self, TokenResponseError> {
-        let mut members = members(body).ok_or(TokenResponseError::Unreadable)?;
+        let mut members = lenient_members(body).ok_or(TokenResponseError::Unreadable)?;
         // Some providers send a list of scopes. The text of the RFC is stored.
         if let Some(Value::Array(scopes)) = members.get("scope") {
             let scopes: Vec<_> = scopes.iter().filter_map(Value::as_str).collect();

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::{
     RequestBuilder, Response,
-    header::{HeaderMap, RETRY_AFTER},
+    header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER},
 };
 use serde::de::DeserializeOwned;
 use std::{
@@ -20,11 +20,14 @@ use std::{
 mod challenge;
 mod client;
 mod error;
+mod error_body;
+mod form;
 mod lenient_json;
 mod pace;
 mod peek;
 mod redact;
 mod redirect;
+mod resend;
 mod response_rule;
 mod retry;
 mod retry_budget;
@@ -34,11 +37,14 @@ mod tests;
 pub(crate) use challenge::challenges;
 pub(crate) use client::{client, client_without_redirects, idle_client, streaming_client};
 pub(crate) use error::{HttpError, reason, redacted_url};
+pub(crate) use error_body::{ErrorBody, is_code};
+pub(crate) use form::{basic_auth, form_encoded, with_query};
 pub(crate) use lenient_json::{BOM, lenient_members};
 pub(crate) use pace::paced;
 pub(crate) use peek::{detached, peek};
 pub(crate) use redact::without_tokens;
 pub(crate) use redirect::{Trail, is_redirect, redirect_target};
+pub(crate) use resend::{Resends, can_repeat};
 pub(crate) use response_rule::{ResponseRule, contains_ignoring_case};
 pub(crate) use retry::{RequestPolicy, retry};
 pub(crate) use retry_budget::RetryBudget;
@@ -188,6 +194,12 @@ pub(crate) async fn read(
         body.extend_from_slice(&chunk);
     }
     Ok(ResponseBody { body: body.into() })
+}
+
+/// Returns the media type of a response, with its parameters.
+pub(crate) fn content_type(response: &Response) -> Option<String> {
+    let value = response.headers().get(CONTENT_TYPE)?;
+    Some(value.to_str().ok()?.to_owned())
 }
 
 /// Escapes an id for use as a path segment.
