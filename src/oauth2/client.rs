@@ -112,7 +112,7 @@ impl AuthorizedClient {
             request,
             body: None,
             idempotent,
-            accepted: None,
+            accepted: Box::new(is_success),
         }
     }
 
@@ -169,7 +169,7 @@ pub struct AuthorizedRequest {
     request: reqwest::RequestBuilder,
     body: Option<BodyFactory>,
     idempotent: bool,
-    accepted: Option<StatusFilter>,
+    accepted: StatusFilter,
 }
 
 impl fmt::Debug for AuthorizedRequest {
@@ -246,7 +246,7 @@ impl AuthorizedRequest {
 
     /// Sets which statuses are not errors for [`send`](Self::send). By default these are the successful ones and 304.
     pub fn accept(mut self, accepted: impl Fn(StatusCode) -> bool + Send + Sync + 'static) -> Self {
-        self.accepted = Some(Box::new(accepted));
+        self.accepted = Box::new(accepted);
         self
     }
 
@@ -259,13 +259,20 @@ impl AuthorizedRequest {
     /// # Cancel safety
     /// Dropping the future does not undo a request that was sent: the API may process it. A refresh continues and is
     /// saved.
-    pub async fn send(mut self) -> Result<Response, Error> {
-        let accepted = self.accepted.take();
-        self.execute(|status| match accepted {
-            Some(is_accepted) => is_accepted(status),
-            None => status.as_u16() < 400 && !http::is_redirect(status),
-        })
-        .await
+    pub async fn send(self) -> Result<Response, Error> {
+        let (session, store) = self.client.session()?;
+        let not_sent = |error: reqwest::Error| Error::NotSent(http::reason(&error));
+        let prepared = PreparedRequest {
+            session,
+            store,
+            label: self.label(),
+            request: Some(self.request.build().map_err(not_sent)?),
+            path: self.path,
+            body: self.body,
+            idempotent: self.idempotent,
+        };
+        // Boxed, because modules store this future in their own futures.
+        Box::pin(prepared.send(self.accepted)).await
     }
 
     /// Sends the request and reads a JSON response of at most 64 MiB, as [`read_json`](crate::http::read_json) does: whatever
@@ -309,26 +316,7 @@ impl AuthorizedRequest {
     /// # Cancel safety
     /// As for [`send`](Self::send).
     pub async fn send_any_status(self) -> Result<Response, Error> {
-        self.execute(|_| true).await
-    }
-
-    async fn execute(
-        self,
-        is_accepted: impl FnOnce(StatusCode) -> bool,
-    ) -> Result<Response, Error> {
-        let (session, store) = self.client.session()?;
-        let not_sent = |error: reqwest::Error| Error::NotSent(http::reason(&error));
-        let prepared = PreparedRequest {
-            session,
-            store,
-            label: self.label(),
-            request: Some(self.request.build().map_err(not_sent)?),
-            path: self.path,
-            body: self.body,
-            idempotent: self.idempotent,
-        };
-        // Boxed, because modules store this future in their own futures.
-        Box::pin(prepared.send(is_accepted)).await
+        self.accept(|_| true).send().await
     }
 
     /// Method and path, without query and user-info.
@@ -339,4 +327,8 @@ impl AuthorizedRequest {
         });
         format!("{} {path}", self.method)
     }
+}
+
+fn is_success(status: StatusCode) -> bool {
+    status.as_u16() < 400 && !http::is_redirect(status)
 }

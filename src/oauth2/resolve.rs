@@ -61,17 +61,13 @@ impl OAuth2 {
         env: &dyn Fn(&str) -> Option<String>,
     ) -> Result<ResolvedConfig, ConfigError> {
         let mode = self.effective_mode(config, mode_override)?;
-        let credentials = descriptor.credentials.as_ref();
-        let fields = credentials.map(|c| c.fields.keys().map(String::as_str).collect());
-        let fields = fields.unwrap_or_default();
-        let empty = OAuth2Credentials::default();
+        let declared = descriptor.credentials.as_ref();
+        let declared = declared.and_then(|credentials| credentials.oauth2.clone());
         let sources = Sources {
             author: self,
-            declared: credentials
-                .and_then(|c| c.oauth2.as_ref())
-                .unwrap_or(&empty),
+            declared: &declared.unwrap_or_default(),
             variables: Variables {
-                fields,
+                fields: descriptor.credential_fields(),
                 config,
                 env,
             },
@@ -81,25 +77,14 @@ impl OAuth2 {
         if let Some(client_auth) = sources.client_auth()? {
             profile.client_auth = client_auth;
         }
-        for (rules, template, meaning) in [
-            (
-                &mut profile.expired,
-                &self.expired_responses,
-                "mean an expired token",
-            ),
-            (
-                &mut profile.busy,
-                &self.busy_responses,
-                "ask for fewer requests",
-            ),
-            (
-                &mut profile.insufficient_scope,
-                &self.scope_responses,
-                "ask for a scope",
-            ),
-        ] {
-            rules.extend(sources.responses(template.as_deref(), meaning)?);
-        }
+        let rules =
+            |template: &Option<String>, meaning| sources.responses(template.as_deref(), meaning);
+        let expired = rules(&self.expired_responses, "mean an expired token")?;
+        profile.expired.extend(expired);
+        let busy = rules(&self.busy_responses, "ask for fewer requests")?;
+        profile.busy.extend(busy);
+        let insufficient_scope = rules(&self.scope_responses, "ask for a scope")?;
+        profile.insufficient_scope.extend(insufficient_scope);
         let client = match mode {
             Mode::PlatformSecret => None,
             _ => Some(sources.client(&mut profile, token_url?)?),
@@ -139,11 +124,7 @@ impl OAuth2 {
         if let Some(path) = &self.field {
             return path.split('.').map(str::to_owned).collect();
         }
-        let mut fields = descriptor.credentials.iter().flat_map(|c| &c.fields);
-        let declared = fields.find(|(_, field)| {
-            matches!(field.view_class(), Some("OAuthFieldView" | "HTTPAuthView"))
-        });
-        vec![declared.map_or_else(|| "oauth".to_owned(), |(name, _)| name.clone())]
+        vec![descriptor.token_field().unwrap_or("oauth").to_owned()]
     }
 }
 

@@ -12,9 +12,9 @@ use super::{
     token_record::TokenResponse,
     token_response::TokenResponseError,
 };
-use crate::clients::http::{self, ErrorBody, basic_auth, form_encoded, with_query};
+use crate::clients::http::{self, CutOff, ErrorBody, basic_auth, form_encoded, with_query};
 use reqwest::{
-    RequestBuilder, Response, Url,
+    RequestBuilder, Url,
     header::{ACCEPT, AUTHORIZATION},
 };
 use secrecy::ExposeSecret;
@@ -242,7 +242,11 @@ impl TokenEndpoint {
                 "the endpoint redirects to another address; client secrets are not sent there";
             return Err(call.error(ErrorClass::Config, Some(&raw), reason));
         }
-        if let Err((class, reason)) = read_body(response, &mut raw.body).await {
+        if let Err(cut_off) = http::read_into(&mut raw.body, response, SIZE_LIMIT).await {
+            let (class, reason) = match cut_off {
+                CutOff::Ended => (ErrorClass::Transient, "the response ended early"),
+                CutOff::TooLong => (ErrorClass::Malformed, "the response is larger than 1 MiB"),
+            };
             raw.incomplete = Some(ExchangeError {
                 outcome_unknown: raw.is_success() || raw.outcome_is_unknown(),
                 ..call.error(class, Some(&raw), reason)
@@ -392,23 +396,6 @@ impl<'a> Call<'a> {
             status: response.map(|response| response.status),
             retry_after: response.and_then(|response| response.retry_after),
             ..ExchangeError::new(&self.operation, class, reason)
-        }
-    }
-}
-
-/// Reads a body into `body`. The error says why the rest is missing.
-async fn read_body(
-    mut response: Response,
-    body: &mut Vec<u8>,
-) -> Result<(), (ErrorClass, &'static str)> {
-    loop {
-        match response.chunk().await {
-            Ok(Some(chunk)) => body.extend_from_slice(&chunk),
-            Ok(None) => return Ok(()),
-            Err(_) => return Err((ErrorClass::Transient, "the response ended early")),
-        }
-        if body.len() > SIZE_LIMIT {
-            return Err((ErrorClass::Malformed, "the response is larger than 1 MiB"));
         }
     }
 }

@@ -4,7 +4,10 @@
 //! [`TokenRecord`] is merged and never replaced: members that a response omits are kept.
 
 use super::profile::{ExpiresUnit, Profile};
-use crate::formats::time::{javascript_time, parse_javascript_time};
+use crate::formats::{
+    json::{member_mut, merge},
+    time::{javascript_time, parse_javascript_time},
+};
 use serde_json::{Map, Value};
 use std::{
     fmt,
@@ -169,12 +172,10 @@ pub(crate) fn keys_with_record<S: AsRef<str>>(
     let declared = credential_fields.iter().map(AsRef::as_ref);
     let declared = declared.chain(field.first().map(String::as_str));
     let mut keys = Value::Object(members_of(config, declared));
-    let mut below = &mut keys;
-    for name in field {
-        below = member(below, name);
-    }
+    let path = field.iter();
+    let mut below = path.fold(&mut keys, |below, name| member_mut(below, name));
     if let Some(name) = wrapper(below) {
-        below = member(below, name);
+        below = member_mut(below, name);
     }
     *below = record.to_value();
     match keys {
@@ -216,7 +217,7 @@ pub(super) fn keys_to_store(
         if !is_tokens && !known.contains(&name) && config.get(&name).is_some() {
             continue;
         }
-        let stored = member(&mut latest, &name);
+        let stored = member_mut(&mut latest, &name);
         if is_tokens {
             // The wrapper of the tokens may have further members, which the module does not emit.
             merge(stored, value);
@@ -235,18 +236,6 @@ pub(super) fn keys_to_store(
 /// Whether the keys are a token response without the credential's field around it.
 fn is_bare(keys: &Map<String, Value>, field: &[String]) -> bool {
     field.first().is_some_and(|name| !keys.contains_key(name)) && has_tokens(keys)
-}
-
-/// Merges objects, and replaces everything else.
-fn merge(stored: &mut Value, newer: Value) {
-    match (stored, newer) {
-        (Value::Object(stored), Value::Object(newer)) => {
-            for (name, value) in newer {
-                merge(stored.entry(name).or_insert(Value::Null), value);
-            }
-        }
-        (stored, newer) => *stored = newer,
-    }
 }
 
 /// Returns the member of a credential's field that has the tokens, if the field itself has none.
@@ -282,12 +271,4 @@ fn text<'a>(members: &'a Map<String, Value>, name: &str) -> Option<&'a str> {
 fn members_of<'a>(value: &Value, names: impl Iterator<Item = &'a str>) -> Map<String, Value> {
     let members = names.filter_map(|name| Some((name.to_owned(), value.get(name)?.clone())));
     members.collect()
-}
-
-/// Returns a member of `value`, and turns `value` into an object if it is not one.
-fn member<'a>(value: &'a mut Value, name: &str) -> &'a mut Value {
-    if !value.is_object() {
-        *value = Value::Object(Map::new());
-    }
-    &mut value[name]
 }

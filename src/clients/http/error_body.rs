@@ -75,6 +75,15 @@ impl ErrorBody {
     }
 }
 
+/// Returns the text for people of an error: itself, or its member for that.
+pub(crate) fn message(error: &Value) -> Option<&str> {
+    let text = error.as_str().or_else(|| {
+        let members = ["message", "detail", "title", "error_description", "error"];
+        members.iter().find_map(|name| error.get(name)?.as_str())
+    });
+    text.map(str::trim).filter(|text| !text.is_empty())
+}
+
 fn collect_texts<'a>(json: &'a Value, texts: &mut Vec<&'a str>) {
     match json {
         Value::String(text) => texts.push(text),

@@ -37,7 +37,7 @@ mod tests;
 pub(crate) use challenge::challenges;
 pub(crate) use client::{client, client_without_redirects, idle_client, streaming_client};
 pub(crate) use error::{HttpError, reason, redacted_url};
-pub(crate) use error_body::{ErrorBody, is_code};
+pub(crate) use error_body::{ErrorBody, is_code, message};
 pub(crate) use form::{basic_auth, form_encoded, with_query};
 pub(crate) use lenient_json::{BOM, lenient_members};
 pub(crate) use pace::paced;
@@ -194,6 +194,29 @@ pub(crate) async fn read(
         body.extend_from_slice(&chunk);
     }
     Ok(ResponseBody { body: body.into() })
+}
+
+/// Why the rest of a body is missing.
+pub(crate) enum CutOff {
+    /// The connection was lost.
+    Ended,
+    /// The body is longer than the limit.
+    TooLong,
+}
+
+/// Reads a body into `body`, up to the first part that exceeds the limit. Even if the rest is missing, what arrived is there.
+pub(crate) async fn read_into(
+    body: &mut Vec<u8>,
+    mut response: Response,
+    limit: usize,
+) -> Result<(), CutOff> {
+    while let Some(chunk) = response.chunk().await.map_err(|_| CutOff::Ended)? {
+        body.extend_from_slice(&chunk);
+        if body.len() > limit {
+            return Err(CutOff::TooLong);
+        }
+    }
+    Ok(())
 }
 
 /// Returns the media type of a response, with its parameters.

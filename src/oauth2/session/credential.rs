@@ -29,7 +29,7 @@ pub(super) type Turn = (Option<TokenRecord>, Option<Value>, oneshot::Sender<()>)
 pub(super) struct Credential {
     pub(super) config: SessionConfig,
     definition: OAuth2,
-    descriptor: Descriptor,
+    pub(super) descriptor: Descriptor,
     /// Limits the warning about a token type that the profile does not list to one.
     pub(super) unknown_type: Once,
     /// The latest generation that the API has accepted, as the machine knows it.
@@ -166,13 +166,6 @@ impl Credential {
         TokenEndpoint::new(self.config.http.clone(), resolved)
     }
 
-    /// The names of the credential's fields in component.json.
-    pub(super) fn fields(&self) -> Vec<&str> {
-        let credentials = self.descriptor.credentials.iter();
-        let names = credentials.flat_map(|credentials| credentials.fields.keys());
-        names.map(String::as_str).collect()
-    }
-
     /// Returns the keys to save: the record and the credential's other fields, because some stores replace the whole
     /// credential.
     pub(super) fn keys_to_save(
@@ -184,7 +177,7 @@ impl Credential {
         let local = store.config();
         let resolved = self.resolve(shared, &local)?;
         let config = shared.read.as_ref().unwrap_or(&local);
-        let (fields, field) = (self.fields(), &resolved.field);
+        let (fields, field) = (self.descriptor.credential_fields(), &resolved.field);
         Ok(keys_with_record(config, &fields, field, record))
     }
 }

@@ -90,7 +90,7 @@ impl Session {
 
     /// The names of the credential's fields in component.json.
     pub(crate) fn credential_fields(&self) -> Vec<&str> {
-        self.0.fields()
+        self.0.descriptor.credential_fields()
     }
 
     /// The retries that all requests with this credential share.

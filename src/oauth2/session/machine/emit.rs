@@ -38,11 +38,14 @@ impl<R: Record, S: Clone> Machine<R, S> {
         let Some(current) = self.tokens.current() else {
             return sent;
         };
+        let is_current = |sent: &R| sent.id() == current.record.id();
         match sent {
-            Some((sent, _)) if sent.id() == current.record.id() => {
-                Some((current.record.with_emitted(&sent), current.life))
-            }
-            Some((sent, life)) if !self.tokens.knows(&sent) => {
+            Some((sent, life)) if is_current(&sent) || !self.tokens.knows(&sent) => {
+                let life = if is_current(&sent) {
+                    current.life
+                } else {
+                    life
+                };
                 Some((current.record.with_emitted(&sent), life))
             }
             _ => Some((current.record.clone(), current.life)),
