@@ -2,11 +2,11 @@
 
 use super::{
     CredentialStore, Error,
-    prepared_request::{BodyFactory, PreparedRequest},
+    prepared_request::PreparedRequest,
     session::{Session, Token},
 };
 use crate::{
-    clients::http::{self, SizeLimit},
+    clients::http::{self, BodyFactory, Repeatable, SizeLimit, label},
     formats::json::parse_json,
 };
 use reqwest::{Method, Response, StatusCode};
@@ -265,10 +265,9 @@ impl AuthorizedRequest {
         let prepared = PreparedRequest {
             session,
             store,
-            label: self.label(),
-            request: Some(self.request.build().map_err(not_sent)?),
+            label: label(&self.method, &self.path),
+            request: Repeatable::new(self.request.build().map_err(not_sent)?, self.body),
             path: self.path,
-            body: self.body,
             idempotent: self.idempotent,
         };
         // Boxed, because modules store this future in their own futures.
@@ -285,7 +284,7 @@ impl AuthorizedRequest {
     /// # Cancel safety
     /// As for [`send`](Self::send).
     pub async fn send_json<T: DeserializeOwned>(self) -> Result<T, Error> {
-        let (request, idempotent) = (self.label(), self.idempotent);
+        let (request, idempotent) = (label(&self.method, &self.path), self.idempotent);
         let failed = |reason, repeatable| Error::NoResponse {
             request,
             reason,
@@ -317,15 +316,6 @@ impl AuthorizedRequest {
     /// As for [`send`](Self::send).
     pub async fn send_any_status(self) -> Result<Response, Error> {
         self.accept(|_| true).send().await
-    }
-
-    /// Method and path, without query and user-info.
-    fn label(&self) -> String {
-        let path = self.path.split(['?', '#']).next().unwrap_or_default();
-        let path = path.split_once("://").map_or(path, |(_, rest)| {
-            rest.rsplit_once('@').map_or(path, |(_, rest)| rest)
-        });
-        format!("{} {path}", self.method)
     }
 }
 

@@ -17,7 +17,6 @@ mod exchange_error;
 mod lock;
 mod prepared_request;
 mod profile;
-mod refusal;
 mod resolve;
 mod send;
 mod session;

@@ -7,10 +7,10 @@ use super::{
     client_auth::ClientAuth,
     token_status::{self, TokenStatus},
 };
-use crate::clients::http::{ResponseRule, contains_ignoring_case};
+use crate::clients::http::{ResponseRule, contains_ignoring_case, is_below};
 use reqwest::{
     Url,
-    header::{HeaderMap, HeaderName, RETRY_AFTER},
+    header::{AUTHORIZATION, HeaderMap, HeaderName, RETRY_AFTER},
 };
 use serde::{Deserialize, Deserializer, de::Error as _};
 use std::{collections::BTreeMap, time::Duration};
@@ -143,8 +143,8 @@ pub(crate) enum ExpiresUnit {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct TokenHeader {
-    /// In lower case.
-    pub(super) name: String,
+    #[serde(deserialize_with = "header_name")]
+    pub(super) name: HeaderName,
     /// The word before the token; may be empty.
     pub(super) scheme: String,
 }
@@ -152,7 +152,7 @@ pub(crate) struct TokenHeader {
 impl Default for TokenHeader {
     fn default() -> Self {
         Self {
-            name: "authorization".to_owned(),
+            name: AUTHORIZATION,
             scheme: "Bearer".to_owned(),
         }
     }
@@ -253,8 +253,6 @@ impl Profile {
         let profile: Self =
             serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_str(json))
                 .map_err(|e| ProfileError(e.to_string()))?;
-        HeaderName::try_from(&profile.token_header.name)
-            .map_err(|_| ProfileError("token_header.name: not a valid header name".to_owned()))?;
         for (name, rules) in profile.response_rules() {
             if let Some(at) = rules.iter().position(|rule| !rule.is_narrow()) {
                 let scope = ResponseRule::SCOPE;
@@ -314,10 +312,7 @@ impl Profile {
 
     /// Returns whether a rule for the API needs the beginning of the body of a response with this status.
     pub(super) fn reads_body(&self, status: u16) -> bool {
-        let mut rules = self
-            .response_rules()
-            .into_iter()
-            .flat_map(|(_, rules)| rules);
+        let mut rules = self.response_rules().into_iter().flat_map(|rules| rules.1);
         status == 401 || rules.any(|rule| rule.reads_body(status))
     }
 
@@ -344,8 +339,7 @@ impl Profile {
         text: &str,
     ) -> Option<ErrorClass> {
         let mut rules = self.errors.iter();
-        let rule = rules.find(|rule| rule.matches(status, code, text))?;
-        Some(rule.class)
+        Some(rules.find(|rule| rule.matches(status, code, text))?.class)
     }
 }
 
@@ -363,14 +357,13 @@ impl ErrorRule {
     }
 }
 
-/// Returns whether `host` is `domain` or one of its subdomains.
-fn is_below(host: &str, domain: &str) -> bool {
-    let sub = host.strip_suffix(domain);
-    sub.is_some_and(|sub| sub.is_empty() || sub.ends_with('.'))
-}
-
 fn seconds<'de, D: Deserializer<'de>>(json: D) -> Result<Duration, D::Error> {
     u64::deserialize(json).map(Duration::from_secs)
+}
+
+fn header_name<'de, D: Deserializer<'de>>(json: D) -> Result<HeaderName, D::Error> {
+    let name = String::deserialize(json)?;
+    HeaderName::try_from(&name).map_err(|_| D::Error::custom("not a valid header name"))
 }
 
 fn headers<'de, D: Deserializer<'de>>(json: D) -> Result<HeaderMap, D::Error> {

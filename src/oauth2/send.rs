@@ -94,7 +94,7 @@ impl PreparedRequest<'_> {
             let (rejected, start) = http::peek(rejected, ERROR_BODY_LIMIT).await;
             let sent = Some(&*access.token);
             let newer = match self.session.access(self.store, sent, |_| Ok(())).await {
-                Ok(newer) if self.is_repeatable() => newer,
+                Ok(newer) if self.request.is_left() => newer,
                 // There is no newer token, or the body cannot be sent again. Then the next request uses the newer token.
                 Ok(_) | Err(Error::TokenRejected(_)) => return Ok((rejected, false, access.token)),
                 Err(error) => {
@@ -136,7 +136,7 @@ impl PreparedRequest<'_> {
         let resends = &mut limits.resends;
         // Some APIs respond to an expired token as if they were busy.
         if meaning.token != TokenStatus::Expired
-            && let Some(delay) = resends.after(&response, meaning.is_busy, self.is_repeatable())
+            && let Some(delay) = resends.after(&response, meaning.is_busy, self.request.is_left())
         {
             let (status, delay_ms) = (response.status(), delay.as_millis() as u64);
             tracing::warn!(%status, delay_ms, "The API is busy; the request is retried");
@@ -191,7 +191,7 @@ impl PreparedRequest<'_> {
             !outcome_only && !error.is_builder() && (error.is_connect() || self.idempotent);
         let reason = http::reason(error);
         if repeatable
-            && self.is_repeatable()
+            && self.request.is_left()
             && let Some(delay) = limits.resends.take(None)
         {
             tracing::warn!("A request failed without a response and is retried: {reason}");

@@ -5,9 +5,8 @@
 
 use super::{
     client_auth::{AcceptedAuth, ClientAuth},
-    exchange_error::{ExchangeError, classify, is_known},
+    exchange_error::{ExchangeError, classify, diagnostic, is_known},
     profile::{BodyFormat, ErrorClass, Profile, ScopePolicy},
-    refusal::diagnostic,
     resolve::{ClientRegistration, ResolvedConfig},
     token_record::TokenResponse,
     token_response::TokenResponseError,

@@ -17,6 +17,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+mod address;
 mod challenge;
 mod client;
 mod error;
@@ -27,6 +28,7 @@ mod pace;
 mod peek;
 mod redact;
 mod redirect;
+mod repeatable;
 mod resend;
 mod response_rule;
 mod retry;
@@ -34,6 +36,7 @@ mod retry_budget;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use address::{follow_base, is_below, join, label};
 pub(crate) use challenge::challenges;
 pub(crate) use client::{client, client_without_redirects, idle_client, streaming_client};
 pub(crate) use error::{HttpError, reason, redacted_url};
@@ -44,6 +47,7 @@ pub(crate) use pace::paced;
 pub(crate) use peek::{detached, peek};
 pub(crate) use redact::without_tokens;
 pub(crate) use redirect::{Trail, is_redirect, redirect_target};
+pub(crate) use repeatable::{BodyFactory, Repeatable};
 pub(crate) use resend::{Resends, can_repeat};
 pub(crate) use response_rule::{ResponseRule, contains_ignoring_case};
 pub(crate) use retry::{RequestPolicy, retry};

@@ -1,4 +1,7 @@
-use super::super::{exchange_error::is_known, profile::Profile, refusal};
+use super::super::{
+    exchange_error::{self, is_known},
+    profile::Profile,
+};
 use crate::clients::http::ErrorBody;
 use serde_json::{Value, json};
 
@@ -121,7 +124,7 @@ fn an_error_code_is_never_a_sentence_or_a_secret() {
 #[test]
 fn only_the_error_number_of_a_microsoft_description_is_shown() {
     let diagnostic =
-        |body: Value| refusal::diagnostic(&ErrorBody::read(body.to_string().as_bytes()));
+        |body: Value| exchange_error::diagnostic(&ErrorBody::read(body.to_string().as_bytes()));
     for body in [
         json!({"error": "interaction_required", "suberror": "basic_action", "error_codes": [50076], "error_description": "AADSTS1: secret"}),
         json!({"error": "interaction_required", "suberror": "basic_action", "error_description": "AADSTS50076: for user secret"}),
