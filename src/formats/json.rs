@@ -87,6 +87,20 @@ fn syntax(error: EnvelopeError) -> JsonError {
     }
 }
 
+/// Returns a member that is a non-empty text.
+pub(crate) fn text_member<'a>(members: &'a Map<String, Value>, name: &str) -> Option<&'a str> {
+    members.get(name)?.as_str().filter(|text| !text.is_empty())
+}
+
+/// Reads a number from a number or a text.
+pub(crate) fn number_of(value: &Value) -> Option<f64> {
+    match value {
+        Value::Number(number) => number.as_f64(),
+        Value::String(text) => text.trim().parse().ok(),
+        _ => None,
+    }
+}
+
 /// Merges objects, and replaces everything else.
 pub(crate) fn merge(stored: &mut Value, newer: Value) {
     match (stored, newer) {

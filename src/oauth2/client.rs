@@ -286,22 +286,18 @@ impl AuthorizedRequest {
     pub async fn send_json<T: DeserializeOwned>(self) -> Result<T, Error> {
         let (request, idempotent) = (label(&self.method, &self.path), self.idempotent);
         let failed = |reason, repeatable| Error::NoResponse {
-            request,
+            request: request.clone(),
             reason,
             repeatable,
         };
         let response = self.send().await?;
         let content_type = http::content_type(&response);
-        let body = match http::read(response, MAX_JSON).await {
-            Ok(response) => response.body,
-            Err(error) => {
-                return Err(failed(
-                    error.to_string(),
-                    idempotent && error.is_transient(),
-                ));
-            }
-        };
-        parse_json(&body, content_type.as_deref()).map_err(|error| {
+        let read = http::read(response, MAX_JSON).await;
+        let read = read.map_err(|error| {
+            let repeatable = idempotent && error.is_transient();
+            failed(error.to_string(), repeatable)
+        })?;
+        parse_json(&read.body, content_type.as_deref()).map_err(|error| {
             let reason = format!("the response is not the expected JSON ({error})");
             failed(reason, false)
         })

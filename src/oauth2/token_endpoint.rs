@@ -24,8 +24,6 @@ use tokio::time::Instant;
 pub(super) const TIME_LIMIT: Duration = Duration::from_secs(15);
 /// If less of it is left after a refusal of the client, there is no other attempt.
 const MIN_TIME_LEFT: Duration = Duration::from_secs(10);
-const REFUSED_IN_BOTH_WAYS: &str =
-    "the provider refused the client, with its secret as a parameter and with HTTP Basic";
 /// The largest response that is read.
 const SIZE_LIMIT: usize = 1024 * 1024;
 /// Parameters that a profile cannot set.
@@ -214,7 +212,7 @@ impl TokenEndpoint {
         }
         result.map_err(|error| match error.class {
             ErrorClass::Config => ExchangeError {
-                reason: REFUSED_IN_BOTH_WAYS.into(),
+                reason: "the provider refused the client, with its secret as a parameter and with HTTP Basic".into(),
                 ..refused
             },
             _ => error,

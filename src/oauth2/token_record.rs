@@ -5,7 +5,7 @@
 
 use super::profile::{ExpiresUnit, Profile};
 use crate::formats::{
-    json::{member_mut, merge},
+    json::{member_mut, merge, number_of, text_member},
     time::{javascript_time, parse_javascript_time},
 };
 use serde_json::{Map, Value};
@@ -68,11 +68,11 @@ impl TokenRecord {
     }
 
     pub(crate) fn access_token(&self) -> Option<&str> {
-        text(&self.0, "access_token")
+        text_member(&self.0, "access_token")
     }
 
     pub(crate) fn refresh_token(&self) -> Option<&str> {
-        text(&self.0, "refresh_token")
+        text_member(&self.0, "refresh_token")
     }
 
     /// Its tokens, which no text may show.
@@ -83,19 +83,20 @@ impl TokenRecord {
 
     /// The scopes granted last, if the provider named them.
     pub(crate) fn scope(&self) -> Option<&str> {
-        text(&self.0, "scope")
+        text_member(&self.0, "scope")
     }
 
     /// Returns any other text of the record, such as `instance_url`. The platform's secrets keep it in
     /// `undefined_params`.
     pub(crate) fn member(&self, name: &str) -> Option<&str> {
-        text(&self.0, name).or_else(|| text(self.0.get("undefined_params")?.as_object()?, name))
+        text_member(&self.0, name)
+            .or_else(|| text_member(self.0.get("undefined_params")?.as_object()?, name))
     }
 
     /// Returns when the access token expires, if that is known. Only a time that this runtime computed from a lifetime
     /// counts, because other members depend on the provider's clock.
     pub(crate) fn expires_at(&self) -> Option<SystemTime> {
-        parse_javascript_time(text(&self.0, EXPIRY)?)
+        parse_javascript_time(text_member(&self.0, EXPIRY)?)
     }
 
     /// Returns how long the access token was valid when the provider issued it, if the provider said so.
@@ -112,7 +113,7 @@ impl TokenRecord {
 
     /// Returns when the refresh token expires, if the provider specified it.
     pub(crate) fn refresh_expires_at(&self) -> Option<SystemTime> {
-        parse_javascript_time(text(&self.0, REFRESH_EXPIRY)?)
+        parse_javascript_time(text_member(&self.0, REFRESH_EXPIRY)?)
     }
 
     /// Returns this record merged with `response` to a request of `requested_at`. Members of the response replace old
@@ -149,11 +150,11 @@ impl TokenRecord {
         let mut members = self.0.clone();
         members.retain(|name, _| !RELATIVE.contains(&name.as_str()));
         let is_no_token = |name: &str| {
-            matches!(name, "access_token" | "refresh_token") && text(newer, name).is_none()
+            matches!(name, "access_token" | "refresh_token") && text_member(newer, name).is_none()
         };
         let kept = newer.iter().filter(|(name, _)| !is_no_token(name));
         members.extend(kept.map(|(name, value)| (name.clone(), value.clone())));
-        let other_refresh_token = text(&members, "refresh_token") != self.refresh_token();
+        let other_refresh_token = text_member(&members, "refresh_token") != self.refresh_token();
         if other_refresh_token && !newer.contains_key(REFRESH_EXPIRY) {
             members.remove(REFRESH_EXPIRY);
         }
@@ -247,25 +248,16 @@ fn wrapper(below: &Value) -> Option<&'static str> {
 
 /// Reads a lifetime from a number or a text. One that is not above zero, or too long, counts as unknown.
 fn lifetime(value: &Value, unit: ExpiresUnit) -> Option<Duration> {
-    let number: f64 = match value {
-        Value::Number(number) => number.as_f64()?,
-        Value::String(text) => text.trim().parse().ok()?,
-        _ => return None,
-    };
     let seconds = match unit {
-        ExpiresUnit::Seconds => number,
-        ExpiresUnit::Millis => number / 1000.0,
+        ExpiresUnit::Seconds => number_of(value)?,
+        ExpiresUnit::Millis => number_of(value)? / 1000.0,
     };
     (seconds > 0.0 && seconds <= MAX_LIFETIME).then(|| Duration::from_secs_f64(seconds))
 }
 
 fn has_tokens(members: &Map<String, Value>) -> bool {
-    text(members, "access_token").is_some() || text(members, "refresh_token").is_some()
-}
-
-/// Returns a member that is a non-empty text.
-fn text<'a>(members: &'a Map<String, Value>, name: &str) -> Option<&'a str> {
-    members.get(name)?.as_str().filter(|text| !text.is_empty())
+    text_member(members, "access_token").is_some()
+        || text_member(members, "refresh_token").is_some()
 }
 
 fn members_of<'a>(value: &Value, names: impl Iterator<Item = &'a str>) -> Map<String, Value> {

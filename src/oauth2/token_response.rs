@@ -7,6 +7,7 @@ use super::{
 };
 use crate::clients::http::{BOM, is_code, lenient_members};
 use serde_json::Value;
+use std::time::Duration;
 
 /// Why a response with a successful status is not a success.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -34,8 +35,9 @@ impl TokenResponse {
         if record.access_token().is_none() {
             return Err(TokenResponseError::NoAccessToken);
         }
+        let usual = profile.default_lifetime.map(Duration::from_secs);
         Ok(Self {
-            lifetime: record.lifetime(profile).or(profile.default_lifetime),
+            lifetime: record.lifetime(profile).or(usual),
             record,
         })
     }

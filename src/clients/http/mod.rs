@@ -23,6 +23,7 @@ mod client;
 mod error;
 mod error_body;
 mod form;
+mod header_text;
 mod lenient_json;
 mod pace;
 mod peek;
@@ -42,6 +43,7 @@ pub(crate) use client::{client, client_without_redirects, idle_client, streaming
 pub(crate) use error::{HttpError, reason, redacted_url};
 pub(crate) use error_body::{ErrorBody, is_code, message};
 pub(crate) use form::{basic_auth, form_encoded, with_query};
+pub(crate) use header_text::{header_name, headers};
 pub(crate) use lenient_json::{BOM, lenient_members};
 pub(crate) use pace::paced;
 pub(crate) use peek::{detached, peek};
@@ -221,6 +223,11 @@ pub(crate) async fn read_into(
         }
     }
     Ok(())
+}
+
+/// Returns whether a server asks for fewer requests: with 429, or with a 403 and `Retry-After`.
+pub(crate) fn asks_for_fewer_requests(status: u16, headers: &HeaderMap) -> bool {
+    status == 429 || (status == 403 && headers.contains_key(RETRY_AFTER))
 }
 
 /// Returns the media type of a response, with its parameters.

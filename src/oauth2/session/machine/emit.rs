@@ -52,15 +52,13 @@ impl<R: Record, S: Clone> Machine<R, S> {
         }
     }
 
-    pub(super) fn keys_saved(&mut self, sent: Option<(R, Life)>, is_saved: bool) {
-        if let (true, Some((record, life))) = (is_saved, sent) {
-            // It is the unsaved record, or replaces it.
-            self.unsaved = None;
-            if self.tokens.knows(&record) {
-                self.tokens.update(&record);
-            } else {
-                self.adopt(record, life);
-            }
+    pub(super) fn keys_saved(&mut self, record: R, life: Life) {
+        // It is the unsaved record, or replaces it.
+        self.unsaved = None;
+        if self.tokens.knows(&record) {
+            self.tokens.update(&record);
+        } else {
+            self.adopt(record, life);
         }
     }
 }
