@@ -2,12 +2,12 @@
 
 use super::{Error, session::Access};
 use crate::{
-    clients::http::{follow_base, join},
+    clients::http::{follow_base, join_path, sensitive},
     settings::template::is_safe,
 };
 use reqwest::{
     Url,
-    header::{AUTHORIZATION, HeaderMap, HeaderValue},
+    header::{AUTHORIZATION, HeaderMap},
 };
 
 impl Access {
@@ -26,7 +26,7 @@ impl Access {
         let base = self.base_url();
         let Ok(mut url) = Url::parse(path) else {
             let base = base.ok_or_else(|| self.no_base_url())?;
-            return join(&base, path)
+            return join_path(&base, path)
                 .map_err(|e| Error::NotSent(format!("its path is not valid in a URL: {e}")));
         };
         if let (Some(first), Some(base)) = (first_base, &base) {
@@ -62,11 +62,10 @@ impl Access {
         let header = &self.resolved.profile.token_header;
         let access_token = self.token.record.access_token().unwrap_or_default();
         let value = format!("{} {access_token}", header.scheme);
-        let mut value = HeaderValue::try_from(value.trim_start()).map_err(|_| {
+        let value = sensitive(value.trim_start()).ok_or_else(|| {
             let reason = "the access token contains characters that are not allowed in a header";
             Error::ReauthRequired(reason.into())
         })?;
-        value.set_sensitive(true);
         headers.remove(AUTHORIZATION);
         headers.insert(&header.name, value);
         Ok(())

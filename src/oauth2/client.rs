@@ -6,7 +6,7 @@ use super::{
     session::{Session, Token},
 };
 use crate::{
-    clients::http::{self, BodyFactory, Repeatable, SizeLimit, label},
+    clients::http::{self, BodyFactory, Repeatable, SizeLimit, request_label},
     formats::json::parse_json,
 };
 use reqwest::{Method, Response, StatusCode};
@@ -265,7 +265,7 @@ impl AuthorizedRequest {
         let prepared = PreparedRequest {
             session,
             store,
-            label: label(&self.method, &self.path),
+            label: request_label(&self.method, &self.path),
             request: Repeatable::new(self.request.build().map_err(not_sent)?, self.body),
             path: self.path,
             idempotent: self.idempotent,
@@ -284,7 +284,7 @@ impl AuthorizedRequest {
     /// # Cancel safety
     /// As for [`send`](Self::send).
     pub async fn send_json<T: DeserializeOwned>(self) -> Result<T, Error> {
-        let (request, idempotent) = (label(&self.method, &self.path), self.idempotent);
+        let (request, idempotent) = (request_label(&self.method, &self.path), self.idempotent);
         let failed = |reason, repeatable| Error::NoResponse {
             request: request.clone(),
             reason,

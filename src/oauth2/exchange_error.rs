@@ -57,13 +57,10 @@ impl ExchangeError {
 
     /// An exchange whose outcome is unknown, because something in this process went wrong.
     pub(super) fn unknown(reason: &str) -> Self {
+        let operation = "refreshing the token at the token endpoint";
         Self {
             outcome_unknown: true,
-            ..Self::new(
-                "refreshing the token at the token endpoint",
-                ErrorClass::Transient,
-                reason,
-            )
+            ..Self::new(operation, ErrorClass::Transient, reason)
         }
     }
 

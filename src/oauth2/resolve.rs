@@ -77,14 +77,12 @@ impl OAuth2 {
         if let Some(client_auth) = sources.client_auth()? {
             profile.client_auth = client_auth;
         }
-        let rules =
-            |template: &Option<String>, meaning| sources.responses(template.as_deref(), meaning);
-        let expired = rules(&self.expired_responses, "mean an expired token")?;
+        let expired = sources.responses(&self.expired_responses, "mean an expired token")?;
         profile.expired.extend(expired);
-        let busy = rules(&self.busy_responses, "ask for fewer requests")?;
+        let busy = sources.responses(&self.busy_responses, "ask for fewer requests")?;
         profile.busy.extend(busy);
-        let insufficient_scope = rules(&self.scope_responses, "ask for a scope")?;
-        profile.insufficient_scope.extend(insufficient_scope);
+        let scope = sources.responses(&self.scope_responses, "ask for a scope")?;
+        profile.insufficient_scope.extend(scope);
         let client = match mode {
             Mode::PlatformSecret => None,
             _ => Some(sources.client(&mut profile, token_url?)?),
@@ -108,10 +106,8 @@ impl OAuth2 {
         mode_override: Option<Mode>,
     ) -> Result<Mode, ConfigError> {
         let secret = config.get("secretId").and_then(Value::as_str);
-        if secret.is_some_and(|id| !id.is_empty()) {
-            return Ok(Mode::PlatformSecret);
-        }
         match mode_override.or(self.mode).unwrap_or(Mode::Expiry) {
+            _ if secret.is_some_and(|id| !id.is_empty()) => Ok(Mode::PlatformSecret),
             Mode::PlatformSecret => Err(ConfigError(
                 "mode platform-secret needs `secretId` in the configuration".to_owned(),
             )),
@@ -195,10 +191,10 @@ impl Sources<'_> {
     /// Returns the author's own rules for responses that have a meaning.
     fn responses(
         &self,
-        template: Option<&str>,
+        template: &Option<String>,
         meaning: &str,
     ) -> Result<Vec<ResponseRule>, ConfigError> {
-        let Some(template) = self.defined(template) else {
+        let Some(template) = self.defined(template.as_deref()) else {
             return Ok(vec![]);
         };
         let place = format!("the list of responses that {meaning} ({template})");

@@ -31,13 +31,6 @@ struct Limits<'a> {
     first_base: Option<Url>,
 }
 
-/// What a response says besides its status.
-struct Meaning {
-    token: TokenStatus,
-    /// The API asks for fewer requests.
-    is_busy: bool,
-}
-
 /// The next step after an attempt.
 enum Next {
     /// The response is final. The API may be busy.
@@ -128,21 +121,21 @@ impl PreparedRequest<'_> {
         if trail.outcome_only || http::is_redirect(response.status()) {
             return Ok(Next::Return(response, false));
         }
-        let (response, mut meaning) = meaning(response, access).await;
+        let (response, mut token_status, is_busy) = meaning(response, access).await;
         if trail.is_bare {
             // The response says nothing about the token, because the server did not receive it.
-            meaning.token = TokenStatus::Unrelated;
+            token_status = TokenStatus::Unrelated;
         }
         let resends = &mut limits.resends;
         // Some APIs respond to an expired token as if they were busy.
-        if meaning.token != TokenStatus::Expired
-            && let Some(delay) = resends.after(&response, meaning.is_busy, self.request.is_left())
+        if token_status != TokenStatus::Expired
+            && let Some(delay) = resends.after(&response, is_busy, self.request.is_left())
         {
             let (status, delay_ms) = (response.status(), delay.as_millis() as u64);
             tracing::warn!(%status, delay_ms, "The API is busy; the request is retried");
             return Ok(Next::Resend(delay));
         }
-        self.after_response(response, meaning, access, limits.refreshes)
+        self.after_response(response, token_status, is_busy, access, limits.refreshes)
             .await
     }
 
@@ -150,23 +143,22 @@ impl PreparedRequest<'_> {
     async fn after_response(
         &self,
         response: Response,
-        meaning: Meaning,
+        token_status: TokenStatus,
+        is_busy: bool,
         access: &Access,
         refreshes: u32,
     ) -> Result<Next, Error> {
         let token = &access.token;
-        match meaning.token {
+        match token_status {
             TokenStatus::Accepted => {
                 self.session.token_accepted(token, refreshes == 0);
-                Ok(Next::Return(response, meaning.is_busy))
+                Ok(Next::Return(response, is_busy))
             }
             TokenStatus::Expired if refreshes > 0 => {
                 let kept = http::detached(response, KEPT_LIMIT, KEPT_TIME).await;
                 Ok(Next::Refresh(kept))
             }
-            TokenStatus::Expired | TokenStatus::Unrelated => {
-                Ok(Next::Return(response, meaning.is_busy))
-            }
+            TokenStatus::Expired | TokenStatus::Unrelated => Ok(Next::Return(response, is_busy)),
             TokenStatus::InsufficientScope(scope) => Err(Error::InsufficientScope {
                 request: self.label.clone(),
                 scope: scope.map(|scope| self.session.redacted(scope, token)),
@@ -227,8 +219,8 @@ impl PreparedRequest<'_> {
     }
 }
 
-/// Returns what a response means, with a response whose body is still complete.
-async fn meaning(response: Response, access: &Access) -> (Response, Meaning) {
+/// Returns a response, whose body is still complete, what it means for the token, and whether the API is busy.
+async fn meaning(response: Response, access: &Access) -> (Response, TokenStatus, bool) {
     let profile = &access.resolved.profile;
     let status = response.status().as_u16();
     let (response, start) = if profile.reads_body(status) {
@@ -236,9 +228,7 @@ async fn meaning(response: Response, access: &Access) -> (Response, Meaning) {
     } else {
         (response, String::new())
     };
-    let meaning = Meaning {
-        token: profile.token_status(status, response.headers(), &start),
-        is_busy: profile.is_busy(status, response.headers(), &start),
-    };
-    (response, meaning)
+    let token_status = profile.token_status(status, response.headers(), &start);
+    let is_busy = profile.is_busy(status, response.headers(), &start);
+    (response, token_status, is_busy)
 }

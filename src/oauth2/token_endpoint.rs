@@ -138,12 +138,8 @@ impl TokenEndpoint {
     /// Revokes a token (RFC 7009). A token that the provider does not know counts as revoked. `hint` is `refresh_token`
     /// or `access_token`.
     pub(crate) async fn revoke(&self, token: &str, hint: &str) -> Result<(), ExchangeError> {
-        let ClientRegistration {
-            token_url,
-            revoke_url,
-            ..
-        } = &self.client;
-        let url = revoke_url.as_ref().unwrap_or(token_url);
+        let revoke_url = self.client.revoke_url.as_ref();
+        let url = revoke_url.unwrap_or(&self.client.token_url);
         let params = [("token", token), ("token_type_hint", hint)];
         let call = Call::new("revoking the token", url, &params);
         if revoke_url.is_none() {

@@ -172,17 +172,19 @@ pub(crate) fn keys_with_record<S: AsRef<str>>(
 ) -> Map<String, Value> {
     let declared = credential_fields.iter().map(AsRef::as_ref);
     let declared = declared.chain(field.first().map(String::as_str));
-    let mut keys = Value::Object(members_of(config, declared));
-    let path = field.iter();
-    let mut below = path.fold(&mut keys, |below, name| member_mut(below, name));
+    let mut keys = members_of(config, declared);
+    let Some((first, nested)) = field.split_first() else {
+        return keys;
+    };
+    let first = keys.entry(first).or_insert(Value::Null);
+    let mut below = nested
+        .iter()
+        .fold(first, |below, name| member_mut(below, name));
     if let Some(name) = wrapper(below) {
         below = member_mut(below, name);
     }
     *below = record.to_value();
-    match keys {
-        Value::Object(keys) => keys,
-        _ => Map::new(),
-    }
+    keys
 }
 
 /// Returns the tokens among the keys that a component emits. Components send one of four shapes: the token response, the

@@ -5,7 +5,7 @@ use super::{
     profile::Profile,
     token_record::{TokenRecord, TokenResponse},
 };
-use crate::clients::http::{BOM, is_code, lenient_members};
+use crate::clients::http::{begins_as_object, is_code, lenient_members};
 use serde_json::Value;
 use std::time::Duration;
 
@@ -44,10 +44,8 @@ impl TokenResponse {
 
     /// Reads an incomplete body. A form can end within a token, so only JSON is read.
     pub(super) fn read_truncated(body: &[u8], profile: &Profile) -> Option<Self> {
-        let start = body.trim_ascii_start();
-        let start = start.strip_prefix(BOM).unwrap_or(start).trim_ascii_start();
-        let is_json = start.starts_with(b"{");
-        Self::read(body, profile).ok().filter(|_| is_json)
+        let read = Self::read(body, profile).ok();
+        read.filter(|_| begins_as_object(body))
     }
 
     /// Returns the token type, for the log, if `profile` does not list it.

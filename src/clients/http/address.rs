@@ -4,7 +4,7 @@ use reqwest::{Method, Url};
 use std::fmt::Display;
 
 /// Returns the URL of a path below `base`.
-pub(crate) fn join(base: &Url, path: &str) -> Result<Url, impl Display> {
+pub(crate) fn join_path(base: &Url, path: &str) -> Result<Url, impl Display> {
     let base = base.as_str().trim_end_matches('/');
     let url = format!("{base}/{}", path.trim_start_matches('/'));
     Url::parse(&url)
@@ -27,7 +27,7 @@ pub(crate) fn is_below(host: &str, domain: &str) -> bool {
 }
 
 /// Returns the method and path of a request, without query and user-info, for errors.
-pub(crate) fn label(method: &Method, path: &str) -> String {
+pub(crate) fn request_label(method: &Method, path: &str) -> String {
     let path = path.split(['?', '#']).next().unwrap_or_default();
     let path = path.split_once("://").map_or(path, |(_, rest)| {
         rest.rsplit_once('@').map_or(path, |(_, rest)| rest)

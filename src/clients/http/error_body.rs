@@ -76,7 +76,7 @@ impl ErrorBody {
 }
 
 /// Returns the text for people of an error: itself, or its member for that.
-pub(crate) fn message(error: &Value) -> Option<&str> {
+pub(crate) fn error_message(error: &Value) -> Option<&str> {
     let text = error.as_str().or_else(|| {
         let members = ["message", "detail", "title", "error_description", "error"];
         members.iter().find_map(|name| error.get(name)?.as_str())

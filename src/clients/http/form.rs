@@ -21,7 +21,12 @@ pub(crate) fn form_encoded(text: &str) -> String {
 /// Returns the value of `Authorization` for HTTP Basic (RFC 7617).
 pub(crate) fn basic_auth(id: &str, secret: &str) -> Option<HeaderValue> {
     let encoded = BASE64.encode_to_string(format!("{id}:{secret}"));
-    let mut value = HeaderValue::try_from(format!("Basic {encoded}")).ok()?;
+    sensitive(&format!("Basic {encoded}"))
+}
+
+/// Returns the value of a header that no log shows; `None` if it contains characters that are not allowed in a header.
+pub(crate) fn sensitive(value: &str) -> Option<HeaderValue> {
+    let mut value = HeaderValue::try_from(value).ok()?;
     value.set_sensitive(true);
     Some(value)
 }

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, value::RawValue};
 use std::{borrow::Cow, fmt};
 
 /// The byte order mark that some servers write before UTF-8.
-pub(crate) const BOM: &[u8] = b"\xef\xbb\xbf";
+const BOM: &[u8] = b"\xef\xbb\xbf";
 
 /// The members that a form of a token endpoint can have. Any text with an equals sign could be taken for a form, so a form
 /// has at least one of these.
@@ -37,6 +37,13 @@ pub(crate) fn lenient_members(body: &[u8]) -> Option<Map<String, Value>> {
         .collect();
     let is_form = FORM_MEMBERS.iter().any(|name| form.contains_key(*name));
     is_form.then_some(form)
+}
+
+/// Returns whether a body begins as a JSON object.
+pub(crate) fn begins_as_object(body: &[u8]) -> bool {
+    let start = body.trim_ascii_start();
+    let start = start.strip_prefix(BOM).unwrap_or(start);
+    start.trim_ascii_start().starts_with(b"{")
 }
 
 fn first_object(json: Value) -> Option<Map<String, Value>> {

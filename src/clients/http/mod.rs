@@ -37,14 +37,14 @@ mod retry_budget;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use address::{follow_base, is_below, join, label};
+pub(crate) use address::{follow_base, is_below, join_path, request_label};
 pub(crate) use challenge::challenges;
 pub(crate) use client::{client, client_without_redirects, idle_client, streaming_client};
 pub(crate) use error::{HttpError, reason, redacted_url};
-pub(crate) use error_body::{ErrorBody, is_code, message};
-pub(crate) use form::{basic_auth, form_encoded, with_query};
+pub(crate) use error_body::{ErrorBody, error_message, is_code};
+pub(crate) use form::{basic_auth, form_encoded, sensitive, with_query};
 pub(crate) use header_text::{header_name, headers};
-pub(crate) use lenient_json::{BOM, lenient_members};
+pub(crate) use lenient_json::{begins_as_object, lenient_members};
 pub(crate) use pace::paced;
 pub(crate) use peek::{detached, peek};
 pub(crate) use redact::without_tokens;

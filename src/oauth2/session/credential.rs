@@ -124,12 +124,9 @@ impl Credential {
         {
             return Ok(resolved.clone());
         }
-        let SessionConfig {
-            environment, mode, ..
-        } = &self.config;
-        let resolved = self
-            .definition
-            .resolve(&self.descriptor, config, *mode, &**environment);
+        let (mode, environment) = (self.config.mode, &*self.config.environment);
+        let definition = &self.definition;
+        let resolved = definition.resolve(&self.descriptor, config, mode, environment);
         let resolved = Arc::new(resolved.map_err(|error| Error::Config(error.to_string()))?);
         shared.resolved = Some((config.clone(), resolved.clone()));
         Ok(resolved)

@@ -112,10 +112,8 @@ impl Session {
 
     /// Notes that the API accepted this token. `after_refresh` says that it had rejected the request's first token.
     pub(super) fn token_accepted(&self, token: &Token, after_refresh: bool) {
-        let noted = self
-            .0
-            .accepted
-            .fetch_max(token.generation, Ordering::Relaxed);
+        let accepted = &self.0.accepted;
+        let noted = accepted.fetch_max(token.generation, Ordering::Relaxed);
         // Most requests say nothing new.
         if after_refresh || noted < token.generation {
             let mut shared = self.0.shared();

@@ -4,7 +4,7 @@ use super::{
     super::{CredentialStore, Error, StoreError, StoreErrorKind, TokenRecord},
     machine::LOOKS,
 };
-use crate::clients::http::{message, without_tokens};
+use crate::clients::http::{error_message, without_tokens};
 use serde_json::Value;
 use tokio::time::sleep;
 
@@ -53,7 +53,7 @@ fn tokens(id: &str, secret: &Value) -> Result<TokenRecord, Error> {
     let found = TokenRecord::find(secret, &field);
     if secret.pointer("/attributes/state").and_then(Value::as_str) == Some("error") {
         let error = secret.pointer("/attributes/error");
-        let says = error.and_then(message).map(|text| {
+        let says = error.and_then(error_message).map(|text| {
             let text = without_tokens(text.to_owned(), found.iter().flat_map(TokenRecord::tokens));
             format!(" ({})", text.chars().take(MAX_TEXT_LEN).collect::<String>())
         });

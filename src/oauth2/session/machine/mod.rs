@@ -143,11 +143,8 @@ impl<R: Record, S: Clone> Machine<R, S> {
             (State::Exchanging(refresh, base), Event::Exchanged(Ok((record, life)))) => {
                 self.exchanged(refresh, &base, record, life);
             }
-            (
-                State::Exchanging(refresh, base),
-                Event::Exchanged(Err(Failure::Refused(failure))),
-            ) => {
-                self.refused(refresh, base, failure);
+            (State::Exchanging(refresh, base), Event::Exchanged(Err(Failure::Refused(error)))) => {
+                self.refused(refresh, base, error);
             }
             (State::Exchanging(..), Event::Exchanged(Err(Failure::NotSent(error))))
             | (State::ReadingSecret(..), Event::Secret(Err(error))) => self.fail(error),
