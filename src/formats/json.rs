@@ -3,6 +3,7 @@
 use super::charset::{decode_json, is_other_than_utf8};
 use crate::protocol::{EnvelopeError, Json};
 use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
 
 /// A text that is not the expected JSON. The error names the place, and contains nothing of the text.
 ///
@@ -86,10 +87,44 @@ fn syntax(error: EnvelopeError) -> JsonError {
     }
 }
 
+/// Returns a member that is a non-empty text.
+pub(crate) fn text_member<'a>(members: &'a Map<String, Value>, name: &str) -> Option<&'a str> {
+    members.get(name)?.as_str().filter(|text| !text.is_empty())
+}
+
+/// Reads a number from a number or a text.
+pub(crate) fn number_of(value: &Value) -> Option<f64> {
+    match value {
+        Value::Number(number) => number.as_f64(),
+        Value::String(text) => text.trim().parse().ok(),
+        _ => None,
+    }
+}
+
+/// Merges objects, and replaces everything else.
+pub(crate) fn merge(stored: &mut Value, newer: Value) {
+    match (stored, newer) {
+        (Value::Object(stored), Value::Object(newer)) => {
+            for (name, value) in newer {
+                merge(stored.entry(name).or_insert(Value::Null), value);
+            }
+        }
+        (stored, newer) => *stored = newer,
+    }
+}
+
+/// Returns a member of `value`, and turns `value` into an object if it is not one.
+pub(crate) fn member_mut<'a>(value: &'a mut Value, name: &str) -> &'a mut Value {
+    if !value.is_object() {
+        *value = Value::Object(Map::new());
+    }
+    &mut value[name]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     fn utf16(text: &str, unit: fn(u16) -> [u8; 2]) -> Vec<u8> {
         text.encode_utf16().flat_map(unit).collect()

@@ -6,7 +6,7 @@ use jiff::{
     tz::{Offset, TimeZone},
 };
 use serde_json::Value;
-use std::borrow::Cow;
+use std::{borrow::Cow, time::SystemTime};
 
 /// The most decimals of a second that are read.
 const MAX_DECIMALS: usize = 9;
@@ -136,6 +136,21 @@ pub fn looks_like_time(text: &str) -> bool {
 #[must_use]
 pub fn http_date(time: Timestamp) -> String {
     time.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
+}
+
+/// Writes a point in time as JavaScript does, such as `2030-01-31T23:59:59.000Z`. A time before 1970 becomes 1970.
+pub(crate) fn javascript_time(time: SystemTime) -> String {
+    let time = Timestamp::try_from(time).unwrap_or(Timestamp::MAX);
+    format!("{:.3}", time.max(Timestamp::UNIX_EPOCH))
+}
+
+/// Reads a point in time of RFC 3339 from 1970 on. Returns `None` for anything else, and for a time that is not in UTC:
+/// no program has written it with [`javascript_time`].
+pub(crate) fn parse_javascript_time(text: &str) -> Option<SystemTime> {
+    let text = text.trim();
+    let is_utc = text.ends_with(['Z', 'z']) || text.ends_with("+00:00");
+    let time: Timestamp = text.parse().ok().filter(|_| is_utc)?;
+    (time >= Timestamp::UNIX_EPOCH).then(|| time.into())
 }
 
 fn iso(text: &str) -> Option<Timestamp> {

@@ -9,7 +9,7 @@ use crate::{
 };
 use reqwest::{
     Response,
-    header::{CONTENT_TYPE, HeaderMap, HeaderName, SET_COOKIE},
+    header::{HeaderMap, HeaderName, SET_COOKIE},
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
@@ -100,7 +100,7 @@ pub async fn read_json<T: DeserializeOwned>(
     response: Response,
     max_bytes: usize,
 ) -> Result<T, BodyError> {
-    let content_type = content_type(&response);
+    let content_type = http::content_type(&response);
     let body = read_body(response, max_bytes).await?;
     Ok(parse_json(&body, content_type.as_deref())?)
 }
@@ -113,14 +113,9 @@ pub async fn read_json<T: DeserializeOwned>(
 /// # Cancel safety
 /// Not cancel safe: dropping the future drops what was read so far.
 pub async fn read_text(response: Response, max_bytes: usize) -> Result<String, BodyError> {
-    let content_type = content_type(&response);
+    let content_type = http::content_type(&response);
     let body = read_body(response, max_bytes).await?;
     Ok(decode_text_lossy(&body, content_type.as_deref()).into_owned())
-}
-
-fn content_type(response: &Response) -> Option<String> {
-    let value = response.headers().get(CONTENT_TYPE)?;
-    Some(value.to_str().ok()?.to_owned())
 }
 
 /// Returns the headers of a response as JSON texts, by their names in lower case. Values that are not UTF-8 are Latin-1.

@@ -1,9 +1,13 @@
 //! What a request needs from the credential: the token, and the configuration that it belongs to.
 
-use super::{Error, session::Access, template::is_safe};
+use super::{Error, session::Access};
+use crate::{
+    clients::http::{follow_base, join_path, sensitive},
+    settings::template::is_safe,
+};
 use reqwest::{
     Url,
-    header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue},
+    header::{AUTHORIZATION, HeaderMap},
 };
 
 impl Access {
@@ -22,7 +26,8 @@ impl Access {
         let base = self.base_url();
         let Ok(mut url) = Url::parse(path) else {
             let base = base.ok_or_else(|| self.no_base_url())?;
-            return join(&base, path);
+            return join_path(&base, path)
+                .map_err(|e| Error::NotSent(format!("its path is not valid in a URL: {e}")));
         };
         if let (Some(first), Some(base)) = (first_base, &base) {
             follow_base(&mut url, first, base);
@@ -57,17 +62,12 @@ impl Access {
         let header = &self.resolved.profile.token_header;
         let access_token = self.token.record.access_token().unwrap_or_default();
         let value = format!("{} {access_token}", header.scheme);
-        let mut value = HeaderValue::try_from(value.trim_start()).map_err(|_| {
+        let value = sensitive(value.trim_start()).ok_or_else(|| {
             let reason = "the access token contains characters that are not allowed in a header";
             Error::ReauthRequired(reason.into())
         })?;
-        value.set_sensitive(true);
-        let name = HeaderName::try_from(&header.name).map_err(|_| {
-            let name = &header.name;
-            Error::Config(format!("`{name}` is not a valid header name for the token"))
-        })?;
         headers.remove(AUTHORIZATION);
-        headers.insert(name, value);
+        headers.insert(&header.name, value);
         Ok(())
     }
 
@@ -79,21 +79,5 @@ impl Access {
             None => "a path needs the API's base URL: set it with `OAuth2::base_url`, or use an absolute URL"
                 .to_owned(),
         })
-    }
-}
-
-fn join(base: &Url, path: &str) -> Result<Url, Error> {
-    let base = base.as_str().trim_end_matches('/');
-    let url = format!("{base}/{}", path.trim_start_matches('/'));
-    Url::parse(&url).map_err(|e| Error::NotSent(format!("its path is not valid in a URL: {e}")))
-}
-
-/// Moves `url` from the origin of `first` to that of `base`.
-fn follow_base(url: &mut Url, first: &Url, base: &Url) {
-    if url.origin() == first.origin() && first.origin() != base.origin() {
-        let moved = url.set_scheme(base.scheme()).is_ok()
-            && url.set_host(base.host_str()).is_ok()
-            && url.set_port(base.port()).is_ok();
-        debug_assert!(moved, "one base URL can replace another");
     }
 }

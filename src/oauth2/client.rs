@@ -2,14 +2,14 @@
 
 use super::{
     CredentialStore, Error,
-    prepared_request::{BodyFactory, PreparedRequest},
+    prepared_request::PreparedRequest,
     session::{Session, Token},
 };
 use crate::{
-    clients::http::{self, SizeLimit},
+    clients::http::{self, BodyFactory, Repeatable, SizeLimit, request_label},
     formats::json::parse_json,
 };
-use reqwest::{Method, Response, StatusCode, header::CONTENT_TYPE};
+use reqwest::{Method, Response, StatusCode};
 use secrecy::SecretString;
 use serde::{Serialize, de::DeserializeOwned};
 use std::{fmt, sync::Arc, time::Duration};
@@ -112,7 +112,7 @@ impl AuthorizedClient {
             request,
             body: None,
             idempotent,
-            accepted: None,
+            accepted: Box::new(is_success),
         }
     }
 
@@ -169,7 +169,7 @@ pub struct AuthorizedRequest {
     request: reqwest::RequestBuilder,
     body: Option<BodyFactory>,
     idempotent: bool,
-    accepted: Option<StatusFilter>,
+    accepted: StatusFilter,
 }
 
 impl fmt::Debug for AuthorizedRequest {
@@ -246,7 +246,7 @@ impl AuthorizedRequest {
 
     /// Sets which statuses are not errors for [`send`](Self::send). By default these are the successful ones and 304.
     pub fn accept(mut self, accepted: impl Fn(StatusCode) -> bool + Send + Sync + 'static) -> Self {
-        self.accepted = Some(Box::new(accepted));
+        self.accepted = Box::new(accepted);
         self
     }
 
@@ -259,13 +259,19 @@ impl AuthorizedRequest {
     /// # Cancel safety
     /// Dropping the future does not undo a request that was sent: the API may process it. A refresh continues and is
     /// saved.
-    pub async fn send(mut self) -> Result<Response, Error> {
-        let accepted = self.accepted.take();
-        self.execute(|status| match accepted {
-            Some(is_accepted) => is_accepted(status),
-            None => status.as_u16() < 400 && !http::is_redirect(status),
-        })
-        .await
+    pub async fn send(self) -> Result<Response, Error> {
+        let (session, store) = self.client.session()?;
+        let not_sent = |error: reqwest::Error| Error::NotSent(http::reason(&error));
+        let prepared = PreparedRequest {
+            session,
+            store,
+            label: request_label(&self.method, &self.path),
+            request: Repeatable::new(self.request.build().map_err(not_sent)?, self.body),
+            path: self.path,
+            idempotent: self.idempotent,
+        };
+        // Boxed, because modules store this future in their own futures.
+        Box::pin(prepared.send(self.accepted)).await
     }
 
     /// Sends the request and reads a JSON response of at most 64 MiB, as [`read_json`](crate::http::read_json) does: whatever
@@ -278,26 +284,20 @@ impl AuthorizedRequest {
     /// # Cancel safety
     /// As for [`send`](Self::send).
     pub async fn send_json<T: DeserializeOwned>(self) -> Result<T, Error> {
-        let (request, idempotent) = (self.label(), self.idempotent);
+        let (request, idempotent) = (request_label(&self.method, &self.path), self.idempotent);
         let failed = |reason, repeatable| Error::NoResponse {
-            request,
+            request: request.clone(),
             reason,
             repeatable,
         };
         let response = self.send().await?;
-        let content_type = response.headers().get(CONTENT_TYPE);
-        let content_type = content_type.and_then(|value| value.to_str().ok());
-        let content_type = content_type.map(str::to_owned);
-        let body = match http::read(response, MAX_JSON).await {
-            Ok(response) => response.body,
-            Err(error) => {
-                return Err(failed(
-                    error.to_string(),
-                    idempotent && error.is_transient(),
-                ));
-            }
-        };
-        parse_json(&body, content_type.as_deref()).map_err(|error| {
+        let content_type = http::content_type(&response);
+        let read = http::read(response, MAX_JSON).await;
+        let read = read.map_err(|error| {
+            let repeatable = idempotent && error.is_transient();
+            failed(error.to_string(), repeatable)
+        })?;
+        parse_json(&read.body, content_type.as_deref()).map_err(|error| {
             let reason = format!("the response is not the expected JSON ({error})");
             failed(reason, false)
         })
@@ -311,34 +311,10 @@ impl AuthorizedRequest {
     /// # Cancel safety
     /// As for [`send`](Self::send).
     pub async fn send_any_status(self) -> Result<Response, Error> {
-        self.execute(|_| true).await
+        self.accept(|_| true).send().await
     }
+}
 
-    async fn execute(
-        self,
-        is_accepted: impl FnOnce(StatusCode) -> bool,
-    ) -> Result<Response, Error> {
-        let (session, store) = self.client.session()?;
-        let not_sent = |error: reqwest::Error| Error::NotSent(http::reason(&error));
-        let prepared = PreparedRequest {
-            session,
-            store,
-            label: self.label(),
-            request: Some(self.request.build().map_err(not_sent)?),
-            path: self.path,
-            body: self.body,
-            idempotent: self.idempotent,
-        };
-        // Boxed, because modules store this future in their own futures.
-        Box::pin(prepared.send(is_accepted)).await
-    }
-
-    /// Method and path, without query and user-info.
-    fn label(&self) -> String {
-        let path = self.path.split(['?', '#']).next().unwrap_or_default();
-        let path = path.split_once("://").map_or(path, |(_, rest)| {
-            rest.rsplit_once('@').map_or(path, |(_, rest)| rest)
-        });
-        format!("{} {path}", self.method)
-    }
+fn is_success(status: StatusCode) -> bool {
+    status.as_u16() < 400 && !http::is_redirect(status)
 }

@@ -2,10 +2,9 @@
 //!
 //! A profile's own rules take precedence over the codes of RFC 6749 section 5.2.
 
-use super::{
-    profile::{ErrorClass, Profile},
-    refusal::Refusal,
-};
+use super::profile::{ErrorClass, Profile};
+use crate::clients::http::ErrorBody;
+use serde_json::Value;
 use std::{fmt, time::Duration};
 
 /// A failed exchange. It contains nothing of the request, and only error names of the response.
@@ -58,13 +57,10 @@ impl ExchangeError {
 
     /// An exchange whose outcome is unknown, because something in this process went wrong.
     pub(super) fn unknown(reason: &str) -> Self {
+        let operation = "refreshing the token at the token endpoint";
         Self {
             outcome_unknown: true,
-            ..Self::new(
-                "refreshing the token at the token endpoint",
-                ErrorClass::Transient,
-                reason,
-            )
+            ..Self::new(operation, ErrorClass::Transient, reason)
         }
     }
 
@@ -116,6 +112,16 @@ const CODES: [(&str, ErrorClass); 17] = [
     ("slow_down", ErrorClass::Transient),
 ];
 
+/// What a refresh token is once it is of no use any more.
+const DEAD: [&str; 5] = ["expired", "inactive", "incorrect", "invalid", "revoked"];
+/// Words that may stand between such a word and the token.
+const FILLERS: &[&str] = &[
+    "a", "already", "an", "and", "been", "given", "had", "has", "is", "longer", "no", "not", "or",
+    "passed", "provided", "supplied", "the", "this", "was", "your",
+];
+/// A text with one of these is about the request, whatever it says of tokens.
+const ABOUT_REQUEST: [&str; 4] = ["endpoint", "missing", "parameter", "type"];
+
 /// Returns whether the RFCs or the profile give this code a meaning.
 pub(super) fn is_known(profile: &Profile, code: &str) -> bool {
     class_of_code(code).is_some() || profile.names_code(code)
@@ -126,9 +132,9 @@ pub(super) fn classify(
     profile: &Profile,
     status: u16,
     code: Option<&str>,
-    refusal: &Refusal,
+    body: &ErrorBody,
 ) -> ErrorClass {
-    if let Some(class) = profile.class_of(status, code, &refusal.text) {
+    if let Some(class) = profile.class_of(status, code, &body.text) {
         return class;
     }
     if matches!(status, 408 | 425 | 429 | 500..) {
@@ -136,14 +142,12 @@ pub(super) fn classify(
     }
     match code {
         // Several servers refuse a refresh token in this way.
-        Some(code) if is_same_code(code, "invalid_request") && refusal.says_token_is_dead() => {
+        Some(code) if is_same_code(code, "invalid_request") && says_token_is_dead(body) => {
             ErrorClass::Reauth
         }
         Some(code) => class_of_code(code).unwrap_or(ErrorClass::Malformed),
         // A gateway in front of the provider can send an error page, or a status without an error name.
-        None if is_html_or_xml(&refusal.text) || is_ambiguous_status(status) => {
-            ErrorClass::Transient
-        }
+        None if body.is_page() || is_ambiguous_status(status) => ErrorClass::Transient,
         None => ErrorClass::Malformed,
     }
 }
@@ -169,7 +173,66 @@ fn is_ambiguous_status(status: u16) -> bool {
     matches!(status, 401 | 403 | 404 | 405 | 410)
 }
 
-pub(super) fn is_html_or_xml(text: &str) -> bool {
-    let text = text.trim_start_matches('\u{feff}').trim_start();
-    text.starts_with('<')
+/// Returns whether a text says that the refresh token is invalid, revoked or expired.
+pub(super) fn says_token_is_dead(body: &ErrorBody) -> bool {
+    body.texts().into_iter().any(is_about_dead_token)
+}
+
+/// Returns the detail of a code for people: `suberror` and Microsoft's numbers. No decision depends on it, because the
+/// numbers change.
+pub(super) fn diagnostic(body: &ErrorBody) -> Option<String> {
+    let number = microsoft_number(&body.json).map(|number| format!("AADSTS{number}"));
+    match (body.word("suberror"), number) {
+        (Some(suberror), Some(number)) => Some(format!("{suberror}, {number}")),
+        (suberror, number) => suberror.map(str::to_owned).or(number),
+    }
+}
+
+/// The number of a Microsoft error, from `error_codes` or from `AADSTS…` in its description.
+fn microsoft_number(json: &Value) -> Option<u64> {
+    if let Some(number) = json.pointer("/error_codes/0").and_then(Value::as_u64) {
+        return Some(number);
+    }
+    let description = json.get("error_description")?.as_str()?;
+    let (_, after) = description.split_once("AADSTS")?;
+    let digits = after.split(|c: char| !c.is_ascii_digit()).next()?;
+    digits.parse().ok()
+}
+
+/// Whether a text says that the refresh token, and no other one, is dead: "Token has been revoked", "Invalid or expired
+/// refresh_token".
+fn is_about_dead_token(text: &str) -> bool {
+    let text = text.to_ascii_lowercase();
+    let text = text.replace("refreshtoken", "refresh token");
+    let words = text.split(|c: char| !c.is_ascii_alphanumeric());
+    let words: Vec<_> = words.filter(|word| !word.is_empty()).collect();
+    let mut tokens = (0..words.len()).filter(|at| words[*at] == "token");
+    !words.iter().any(|word| ABOUT_REQUEST.contains(word))
+        && tokens.any(|at| is_dead(&words[..at], &words[at + 1..]))
+}
+
+/// Whether the words around "token" say that it is dead.
+fn is_dead(before: &[&str], after: &[&str]) -> bool {
+    let (before, is_named) = match before {
+        [before @ .., "refresh"] => (before, true),
+        before => (before, false),
+    };
+    // An access token, a token request.
+    let is_kind = |word: &&str| !is_named && !FILLERS.contains(word) && !DEAD.contains(word);
+    let is_other = before.last().is_some_and(is_kind) || after.first() == Some(&"request");
+    !is_other && (leads_to_dead(before.iter().rev()) || leads_to_dead(after.iter()))
+}
+
+/// Whether the first word that is not a filler says so; "not valid" does, "not expired" does not.
+fn leads_to_dead<'a>(words: impl Iterator<Item = &'a &'a str>) -> bool {
+    let mut is_negated = false;
+    for word in words {
+        match *word {
+            "no" | "not" => is_negated = true,
+            "active" | "valid" => return is_negated,
+            filler if FILLERS.contains(&filler) => {}
+            word => return !is_negated && DEAD.contains(&word),
+        }
+    }
+    false
 }

@@ -7,15 +7,9 @@ use super::{
     CredentialStore, Error,
     session::{Access, Session},
 };
-use crate::clients::http::Trail;
-use reqwest::{
-    Method, Request, Response, Url,
-    header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE},
-};
+use crate::clients::http::{Repeatable, Trail};
+use reqwest::{Method, Request, Response, Url, header::AUTHORIZATION};
 use std::sync::Arc;
-
-/// Creates a body from its start, for each attempt.
-pub(super) type BodyFactory = Arc<dyn Fn() -> reqwest::Body + Send + Sync>;
 
 /// A request that is ready to be sent.
 pub(super) struct PreparedRequest<'a> {
@@ -24,9 +18,7 @@ pub(super) struct PreparedRequest<'a> {
     /// Method and path, for errors.
     pub(super) label: String,
     pub(super) path: String,
-    /// `None` after the request was sent, if it cannot be sent again.
-    pub(super) request: Option<Request>,
-    pub(super) body: Option<BodyFactory>,
+    pub(super) request: Repeatable,
     pub(super) idempotent: bool,
 }
 
@@ -38,28 +30,14 @@ pub(super) enum SendError {
 }
 
 impl PreparedRequest<'_> {
-    pub(super) fn is_repeatable(&self) -> bool {
-        self.request.is_some()
-    }
-
-    /// Returns the request with its body from the start; `None` if it cannot be sent again.
-    pub(super) fn copy(&self) -> Option<Request> {
-        let mut copy = self.request.as_ref()?.try_clone()?;
-        if let Some(open) = &self.body {
-            *copy.body_mut() = Some(open());
-        }
-        Some(copy)
-    }
-
     /// Builds the request with the current URL and token.
     pub(super) fn next_request(
         &mut self,
         access: &Access,
         first_base: Option<&Url>,
     ) -> Result<Request, Error> {
-        let next = self.copy().or_else(|| self.request.take());
         let is_spent = || Error::NotSent("its body is a stream and cannot be sent again".into());
-        let mut request = next.ok_or_else(is_spent)?;
+        let mut request = self.request.take().ok_or_else(is_spent)?;
         let mut url = access.url(&self.path, first_base)?;
         if request.url().query().is_some() {
             url.query_pairs_mut()
@@ -105,19 +83,12 @@ impl PreparedRequest<'_> {
         trail: &Trail,
         access: &Access,
     ) -> Result<Option<Request>, Error> {
-        let mut request = match self.copy() {
+        let mut request = match self.request.copy() {
             Some(copy) => copy,
             None if trail.outcome_only => Request::new(Method::GET, target.clone()),
             None => return Ok(None),
         };
-        *request.url_mut() = target;
-        if trail.outcome_only {
-            *request.method_mut() = Method::GET;
-            *request.body_mut() = None;
-            for about_body in [CONTENT_TYPE, CONTENT_LENGTH, CONTENT_ENCODING] {
-                request.headers_mut().remove(about_body);
-            }
-        }
+        trail.turn(&mut request, target);
         access.authorize(request.headers_mut())?;
         Ok(Some(request))
     }
@@ -132,7 +103,6 @@ fn elsewhere(target: &Url, trail: &Trail, access: &Access) -> Result<Option<Requ
         ))
     })?;
     // Servers and proxies do not know that another header contains a secret.
-    let header = &access.resolved.profile.token_header;
-    let is_known = header.name.eq_ignore_ascii_case("authorization");
+    let is_known = access.resolved.profile.token_header.name == AUTHORIZATION;
     Ok(is_known.then_some(request))
 }

@@ -5,15 +5,15 @@
 
 use super::{
     client_auth::ClientAuth,
-    response_rule::{self, ResponseRule, contains_ignoring_case},
     token_status::{self, TokenStatus},
 };
+use crate::clients::http::{self, ResponseRule, contains_ignoring_case, is_below};
 use reqwest::{
     Url,
-    header::{HeaderMap, HeaderName, RETRY_AFTER},
+    header::{AUTHORIZATION, HeaderMap, HeaderName},
 };
-use serde::{Deserialize, Deserializer, de::Error as _};
-use std::{collections::BTreeMap, time::Duration};
+use serde::Deserialize;
+use std::collections::BTreeMap;
 
 /// The built-in profiles, by name.
 const BUILT_IN: [(&str, &str); 14] = [
@@ -83,10 +83,9 @@ pub struct Profile {
     pub(super) refresh_uri: Option<String>,
     pub(super) revoke_uri: Option<String>,
     pub(super) authorize_params: BTreeMap<String, String>,
-    #[serde(deserialize_with = "seconds")]
-    pub(super) margin: Duration,
-    #[serde(deserialize_with = "optional_seconds")]
-    pub(super) default_lifetime: Option<Duration>,
+    /// In seconds, like the lifetime.
+    pub(super) margin: u64,
+    pub(super) default_lifetime: Option<u64>,
     pub(super) expires_unit: ExpiresUnit,
     /// Not case-sensitive.
     pub(super) token_types: Vec<String>,
@@ -99,7 +98,7 @@ pub struct Profile {
     pub(super) not_about_token: Vec<ResponseRule>,
     pub(super) insufficient_scope: Vec<ResponseRule>,
     pub(super) busy: Vec<ResponseRule>,
-    #[serde(deserialize_with = "headers")]
+    #[serde(deserialize_with = "http::headers")]
     pub(super) headers: HeaderMap,
 }
 
@@ -143,8 +142,8 @@ pub(crate) enum ExpiresUnit {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct TokenHeader {
-    /// In lower case.
-    pub(super) name: String,
+    #[serde(deserialize_with = "http::header_name")]
+    pub(super) name: HeaderName,
     /// The word before the token; may be empty.
     pub(super) scheme: String,
 }
@@ -152,7 +151,7 @@ pub(crate) struct TokenHeader {
 impl Default for TokenHeader {
     fn default() -> Self {
         Self {
-            name: "authorization".to_owned(),
+            name: AUTHORIZATION,
             scheme: "Bearer".to_owned(),
         }
     }
@@ -207,7 +206,7 @@ impl Default for Profile {
             refresh_uri: None,
             revoke_uri: None,
             authorize_params: BTreeMap::new(),
-            margin: Duration::from_secs(60),
+            margin: 60,
             default_lifetime: None,
             expires_unit: ExpiresUnit::default(),
             token_types: vec!["bearer".to_owned()],
@@ -253,11 +252,9 @@ impl Profile {
         let profile: Self =
             serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_str(json))
                 .map_err(|e| ProfileError(e.to_string()))?;
-        HeaderName::try_from(&profile.token_header.name)
-            .map_err(|_| ProfileError("token_header.name: not a valid header name".to_owned()))?;
         for (name, rules) in profile.response_rules() {
             if let Some(at) = rules.iter().position(|rule| !rule.is_narrow()) {
-                let scope = response_rule::SCOPE;
+                let scope = ResponseRule::SCOPE;
                 return Err(ProfileError(format!("{name}[{at}]: {scope}")));
             }
         }
@@ -304,20 +301,13 @@ impl Profile {
     /// Returns whether a response of the API asks for fewer requests. `body_start` is as for
     /// [`token_status`](Self::token_status).
     pub(super) fn is_busy(&self, status: u16, headers: &HeaderMap, body_start: &str) -> bool {
-        status == 429
-            || (status == 403 && headers.contains_key(RETRY_AFTER))
-            || self
-                .busy
-                .iter()
-                .any(|rule| rule.matches(status, headers, body_start))
+        let matches = |rule: &ResponseRule| rule.matches(status, headers, body_start);
+        http::asks_for_fewer_requests(status, headers) || self.busy.iter().any(matches)
     }
 
     /// Returns whether a rule for the API needs the beginning of the body of a response with this status.
     pub(super) fn reads_body(&self, status: u16) -> bool {
-        let mut rules = self
-            .response_rules()
-            .into_iter()
-            .flat_map(|(_, rules)| rules);
+        let mut rules = self.response_rules().into_iter().flat_map(|rules| rules.1);
         status == 401 || rules.any(|rule| rule.reads_body(status))
     }
 
@@ -344,8 +334,7 @@ impl Profile {
         text: &str,
     ) -> Option<ErrorClass> {
         let mut rules = self.errors.iter();
-        let rule = rules.find(|rule| rule.matches(status, code, text))?;
-        Some(rule.class)
+        Some(rules.find(|rule| rule.matches(status, code, text))?.class)
     }
 }
 
@@ -361,28 +350,4 @@ impl ErrorRule {
             && (self.code.is_none() || code.is_some_and(|code| self.has_code(code)))
             && self.text.as_ref().is_none_or(has_text)
     }
-}
-
-/// Returns whether `host` is `domain` or one of its subdomains.
-fn is_below(host: &str, domain: &str) -> bool {
-    let sub = host.strip_suffix(domain);
-    sub.is_some_and(|sub| sub.is_empty() || sub.ends_with('.'))
-}
-
-fn seconds<'de, D: Deserializer<'de>>(json: D) -> Result<Duration, D::Error> {
-    u64::deserialize(json).map(Duration::from_secs)
-}
-
-fn headers<'de, D: Deserializer<'de>>(json: D) -> Result<HeaderMap, D::Error> {
-    let headers = BTreeMap::<String, String>::deserialize(json)?;
-    let header = |(name, value): (String, String)| {
-        let invalid = || D::Error::custom(format!("{name:?} is not a valid header"));
-        let parsed = HeaderName::try_from(&name).ok().zip(value.parse().ok());
-        parsed.ok_or_else(invalid)
-    };
-    headers.into_iter().map(header).collect()
-}
-
-fn optional_seconds<'de, D: Deserializer<'de>>(json: D) -> Result<Option<Duration>, D::Error> {
-    Option::<u64>::deserialize(json).map(|seconds| seconds.map(Duration::from_secs))
 }

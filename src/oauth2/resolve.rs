@@ -4,10 +4,14 @@ use super::{
     client_auth::{AcceptedAuth, ClientAuth},
     definition::{Mode, OAuth2},
     profile::Profile,
-    response_rule::ResponseRule,
-    template::{ConfigError, Variables},
 };
-use crate::settings::descriptor::{Descriptor, OAuth2Credentials};
+use crate::{
+    clients::http::ResponseRule,
+    settings::{
+        descriptor::{Descriptor, OAuth2Credentials},
+        template::{ConfigError, Variables},
+    },
+};
 use reqwest::Url;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
@@ -57,17 +61,13 @@ impl OAuth2 {
         env: &dyn Fn(&str) -> Option<String>,
     ) -> Result<ResolvedConfig, ConfigError> {
         let mode = self.effective_mode(config, mode_override)?;
-        let credentials = descriptor.credentials.as_ref();
-        let fields = credentials.map(|c| c.fields.keys().map(String::as_str).collect());
-        let fields = fields.unwrap_or_default();
-        let empty = OAuth2Credentials::default();
+        let declared = descriptor.credentials.as_ref();
+        let declared = declared.and_then(|credentials| credentials.oauth2.clone());
         let sources = Sources {
             author: self,
-            declared: credentials
-                .and_then(|c| c.oauth2.as_ref())
-                .unwrap_or(&empty),
+            declared: &declared.unwrap_or_default(),
             variables: Variables {
-                fields,
+                fields: descriptor.credential_fields(),
                 config,
                 env,
             },
@@ -77,25 +77,12 @@ impl OAuth2 {
         if let Some(client_auth) = sources.client_auth()? {
             profile.client_auth = client_auth;
         }
-        for (rules, template, meaning) in [
-            (
-                &mut profile.expired,
-                &self.expired_responses,
-                "mean an expired token",
-            ),
-            (
-                &mut profile.busy,
-                &self.busy_responses,
-                "ask for fewer requests",
-            ),
-            (
-                &mut profile.insufficient_scope,
-                &self.scope_responses,
-                "ask for a scope",
-            ),
-        ] {
-            rules.extend(sources.responses(template.as_deref(), meaning)?);
-        }
+        let expired = sources.responses(&self.expired_responses, "mean an expired token")?;
+        profile.expired.extend(expired);
+        let busy = sources.responses(&self.busy_responses, "ask for fewer requests")?;
+        profile.busy.extend(busy);
+        let scope = sources.responses(&self.scope_responses, "ask for a scope")?;
+        profile.insufficient_scope.extend(scope);
         let client = match mode {
             Mode::PlatformSecret => None,
             _ => Some(sources.client(&mut profile, token_url?)?),
@@ -119,10 +106,8 @@ impl OAuth2 {
         mode_override: Option<Mode>,
     ) -> Result<Mode, ConfigError> {
         let secret = config.get("secretId").and_then(Value::as_str);
-        if secret.is_some_and(|id| !id.is_empty()) {
-            return Ok(Mode::PlatformSecret);
-        }
         match mode_override.or(self.mode).unwrap_or(Mode::Expiry) {
+            _ if secret.is_some_and(|id| !id.is_empty()) => Ok(Mode::PlatformSecret),
             Mode::PlatformSecret => Err(ConfigError(
                 "mode platform-secret needs `secretId` in the configuration".to_owned(),
             )),
@@ -135,11 +120,7 @@ impl OAuth2 {
         if let Some(path) = &self.field {
             return path.split('.').map(str::to_owned).collect();
         }
-        let mut fields = descriptor.credentials.iter().flat_map(|c| &c.fields);
-        let declared = fields.find(|(_, field)| {
-            matches!(field.view_class(), Some("OAuthFieldView" | "HTTPAuthView"))
-        });
-        vec![declared.map_or_else(|| "oauth".to_owned(), |(name, _)| name.clone())]
+        vec![descriptor.token_field().unwrap_or("oauth").to_owned()]
     }
 }
 
@@ -210,10 +191,10 @@ impl Sources<'_> {
     /// Returns the author's own rules for responses that have a meaning.
     fn responses(
         &self,
-        template: Option<&str>,
+        template: &Option<String>,
         meaning: &str,
     ) -> Result<Vec<ResponseRule>, ConfigError> {
-        let Some(template) = self.defined(template) else {
+        let Some(template) = self.defined(template.as_deref()) else {
             return Ok(vec![]);
         };
         let place = format!("the list of responses that {meaning} ({template})");

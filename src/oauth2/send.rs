@@ -6,23 +6,10 @@ use super::{
     prepared_request::{PreparedRequest, SendError},
     session::{Access, Token},
 };
-use crate::clients::{
-    http,
-    retry::{Delays, RetryPolicy},
-};
+use crate::clients::http::{self, Resends, can_repeat};
 use reqwest::{Request, Response, StatusCode, Url};
 use std::{sync::Arc, time::Duration};
 use tokio::time::sleep;
-
-/// How often a request is sent again because the API is busy or did not respond.
-const MAX_RESENDS: u32 = 3;
-/// A longer delay is not waited for; the message comes back later.
-const MAX_RESEND_DELAY: Duration = Duration::from_secs(30);
-/// The delays before these, if the API does not name them.
-const RETRY: RetryPolicy =
-    RetryPolicy::doubling(Duration::from_millis(500), MAX_RESEND_DELAY).with_jitter();
-/// Up to this much is added to a delay that the API names, so that not all replicas come at once.
-const RETRY_AFTER_JITTER_MS: u64 = 250;
 
 /// How many bytes of an error's body are kept.
 const ERROR_BODY_LIMIT: usize = 2048;
@@ -35,21 +22,13 @@ const KEPT_TIME: Duration = Duration::from_secs(5);
 const REFRESHES: u32 = 2;
 
 /// What a request may still do.
-struct Limits {
-    /// The resends that are left because the API is busy or did not respond.
-    resends: u32,
-    delays: Delays,
+struct Limits<'a> {
+    /// The resends because the API is busy or did not respond.
+    resends: Resends<'a>,
     /// The refreshes of rejected tokens that are left.
     refreshes: u32,
     /// The base URL of the first attempt.
     first_base: Option<Url>,
-}
-
-/// What a response says besides its status.
-struct Meaning {
-    token: TokenStatus,
-    /// The API asks for fewer requests.
-    is_busy: bool,
 }
 
 /// The next step after an attempt.
@@ -63,23 +42,15 @@ enum Next {
     Refresh(Response),
 }
 
-impl Limits {
-    fn new(access: &Access) -> Self {
+impl<'a> Limits<'a> {
+    fn new(request: &PreparedRequest<'a>, access: &Access) -> Self {
         // If every request has a token of its own, another token does not help.
         let is_hopeless = access.resolved.mode == Mode::EveryAccess;
         Self {
-            resends: MAX_RESENDS,
-            delays: RETRY.delays(),
+            resends: Resends::new(request.session.retries(), request.idempotent),
             refreshes: if is_hopeless { 0 } else { REFRESHES },
             first_base: access.base_url(),
         }
-    }
-
-    /// Takes one resend. Returns its delay: the one that the API asks for, or else the next of our own.
-    fn next_delay(&mut self, retry_after: Option<Duration>) -> Option<Duration> {
-        self.resends = self.resends.checked_sub(1)?;
-        let jitter = Duration::from_millis(fastrand::u64(0..RETRY_AFTER_JITTER_MS));
-        retry_after.map_or_else(|| self.delays.next(), |asked| Some(asked + jitter))
     }
 }
 
@@ -101,7 +72,7 @@ impl PreparedRequest<'_> {
         // A wrong URL does not cause a refresh.
         let check = |access: &Access| access.url(&self.path, None).map(drop);
         let mut access = self.session.access(self.store, None, check).await?;
-        let mut limits = Limits::new(&access);
+        let mut limits = Limits::new(self, &access);
         loop {
             self.session.retries().paused().await;
             let request = self.next_request(&access, limits.first_base.as_ref())?;
@@ -116,7 +87,7 @@ impl PreparedRequest<'_> {
             let (rejected, start) = http::peek(rejected, ERROR_BODY_LIMIT).await;
             let sent = Some(&*access.token);
             let newer = match self.session.access(self.store, sent, |_| Ok(())).await {
-                Ok(newer) if self.is_repeatable() => newer,
+                Ok(newer) if self.request.is_left() => newer,
                 // There is no newer token, or the body cannot be sent again. Then the next request uses the newer token.
                 Ok(_) | Err(Error::TokenRejected(_)) => return Ok((rejected, false, access.token)),
                 Err(error) => {
@@ -136,7 +107,7 @@ impl PreparedRequest<'_> {
         &self,
         request: Request,
         access: &Access,
-        limits: &mut Limits,
+        limits: &mut Limits<'_>,
     ) -> Result<Next, Error> {
         let (mut trail, has_timeout) = (http::Trail::new(&request), request.timeout().is_some());
         let response = match self.follow(request, &mut trail, access).await {
@@ -150,18 +121,21 @@ impl PreparedRequest<'_> {
         if trail.outcome_only || http::is_redirect(response.status()) {
             return Ok(Next::Return(response, false));
         }
-        let (response, mut meaning) = meaning(response, access).await;
+        let (response, mut token_status, is_busy) = meaning(response, access).await;
         if trail.is_bare {
             // The response says nothing about the token, because the server did not receive it.
-            meaning.token = TokenStatus::Unrelated;
+            token_status = TokenStatus::Unrelated;
         }
+        let resends = &mut limits.resends;
         // Some APIs respond to an expired token as if they were busy.
-        if meaning.token != TokenStatus::Expired
-            && let Some(delay) = self.delay_if_busy(&response, meaning.is_busy, limits)
+        if token_status != TokenStatus::Expired
+            && let Some(delay) = resends.after(&response, is_busy, self.request.is_left())
         {
+            let (status, delay_ms) = (response.status(), delay.as_millis() as u64);
+            tracing::warn!(%status, delay_ms, "The API is busy; the request is retried");
             return Ok(Next::Resend(delay));
         }
-        self.after_response(response, meaning, access, limits.refreshes)
+        self.after_response(response, token_status, is_busy, access, limits.refreshes)
             .await
     }
 
@@ -169,23 +143,22 @@ impl PreparedRequest<'_> {
     async fn after_response(
         &self,
         response: Response,
-        meaning: Meaning,
+        token_status: TokenStatus,
+        is_busy: bool,
         access: &Access,
         refreshes: u32,
     ) -> Result<Next, Error> {
         let token = &access.token;
-        match meaning.token {
+        match token_status {
             TokenStatus::Accepted => {
                 self.session.token_accepted(token, refreshes == 0);
-                Ok(Next::Return(response, meaning.is_busy))
+                Ok(Next::Return(response, is_busy))
             }
             TokenStatus::Expired if refreshes > 0 => {
                 let kept = http::detached(response, KEPT_LIMIT, KEPT_TIME).await;
                 Ok(Next::Refresh(kept))
             }
-            TokenStatus::Expired | TokenStatus::Unrelated => {
-                Ok(Next::Return(response, meaning.is_busy))
-            }
+            TokenStatus::Expired | TokenStatus::Unrelated => Ok(Next::Return(response, is_busy)),
             TokenStatus::InsufficientScope(scope) => Err(Error::InsufficientScope {
                 request: self.label.clone(),
                 scope: scope.map(|scope| self.session.redacted(scope, token)),
@@ -204,14 +177,14 @@ impl PreparedRequest<'_> {
         &self,
         error: &reqwest::Error,
         outcome_only: bool,
-        limits: &mut Limits,
+        limits: &mut Limits<'_>,
     ) -> Result<Next, Error> {
         let repeatable =
             !outcome_only && !error.is_builder() && (error.is_connect() || self.idempotent);
         let reason = http::reason(error);
         if repeatable
-            && self.is_repeatable()
-            && let Some(delay) = self.next_delay(None, limits)
+            && self.request.is_left()
+            && let Some(delay) = limits.resends.take(None)
         {
             tracing::warn!("A request failed without a response and is retried: {reason}");
             return Ok(Next::Resend(delay));
@@ -221,40 +194,6 @@ impl PreparedRequest<'_> {
             reason,
             repeatable,
         })
-    }
-
-    /// Returns the delay before a resend, if the API is busy or has a fault and a resend can help.
-    fn delay_if_busy(
-        &self,
-        response: &Response,
-        is_busy: bool,
-        limits: &mut Limits,
-    ) -> Option<Duration> {
-        let status = response.status();
-        let retry_after = http::retry_after(response.headers());
-        let is_transient = is_busy || status.is_server_error();
-        if !is_transient {
-            self.session.retries().succeeded();
-            return None;
-        }
-        let can_help = can_repeat(status, is_busy, retry_after, self.idempotent);
-        let is_too_long = retry_after.is_some_and(|asked| asked > MAX_RESEND_DELAY);
-        if let Some(asked) = retry_after.filter(|_| is_busy && !is_too_long) {
-            self.session.retries().pause(asked);
-        }
-        if !can_help || !self.is_repeatable() || is_too_long {
-            return None;
-        }
-        let delay = self.next_delay(retry_after, limits)?;
-        let delay_ms = delay.as_millis() as u64;
-        tracing::warn!(%status, delay_ms, "The API is busy; the request is retried");
-        Some(delay)
-    }
-
-    /// Takes one resend of this request and of the account.
-    fn next_delay(&self, retry_after: Option<Duration>, limits: &mut Limits) -> Option<Duration> {
-        let delay = limits.next_delay(retry_after)?;
-        self.session.retries().take().then_some(delay)
     }
 
     /// Returns the error of a response with an error status.
@@ -280,8 +219,8 @@ impl PreparedRequest<'_> {
     }
 }
 
-/// Returns what a response means, with a response whose body is still complete.
-async fn meaning(response: Response, access: &Access) -> (Response, Meaning) {
+/// Returns a response, whose body is still complete, what it means for the token, and whether the API is busy.
+async fn meaning(response: Response, access: &Access) -> (Response, TokenStatus, bool) {
     let profile = &access.resolved.profile;
     let status = response.status().as_u16();
     let (response, start) = if profile.reads_body(status) {
@@ -289,24 +228,7 @@ async fn meaning(response: Response, access: &Access) -> (Response, Meaning) {
     } else {
         (response, String::new())
     };
-    let meaning = Meaning {
-        token: profile.token_status(status, response.headers(), &start),
-        is_busy: profile.is_busy(status, response.headers(), &start),
-    };
-    (response, meaning)
-}
-
-/// Returns whether a request with this response can be sent again: the API did not process it, or it changes nothing.
-fn can_repeat(
-    status: StatusCode,
-    is_busy: bool,
-    retry_after: Option<Duration>,
-    idempotent: bool,
-) -> bool {
-    match status {
-        _ if is_busy => true,
-        StatusCode::SERVICE_UNAVAILABLE => idempotent || retry_after.is_some(),
-        StatusCode::NOT_IMPLEMENTED => false,
-        _ => idempotent,
-    }
+    let token_status = profile.token_status(status, response.headers(), &start);
+    let is_busy = profile.is_busy(status, response.headers(), &start);
+    (response, token_status, is_busy)
 }

@@ -5,19 +5,16 @@
 
 use super::{
     client_auth::{AcceptedAuth, ClientAuth},
-    exchange_error::{ExchangeError, classify, is_html_or_xml, is_known},
+    exchange_error::{ExchangeError, classify, diagnostic, is_known},
     profile::{BodyFormat, ErrorClass, Profile, ScopePolicy},
-    refusal::Refusal,
     resolve::{ClientRegistration, ResolvedConfig},
     token_record::TokenResponse,
     token_response::TokenResponseError,
 };
-use crate::clients::http;
-use base64_simd::STANDARD as BASE64;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use crate::clients::http::{self, CutOff, ErrorBody, basic_auth, form_encoded, with_query};
 use reqwest::{
-    RequestBuilder, Response, Url,
-    header::{ACCEPT, AUTHORIZATION, HeaderValue},
+    RequestBuilder, Url,
+    header::{ACCEPT, AUTHORIZATION},
 };
 use secrecy::ExposeSecret;
 use std::{collections::BTreeMap, time::Duration};
@@ -27,16 +24,8 @@ use tokio::time::Instant;
 pub(super) const TIME_LIMIT: Duration = Duration::from_secs(15);
 /// If less of it is left after a refusal of the client, there is no other attempt.
 const MIN_TIME_LEFT: Duration = Duration::from_secs(10);
-const REFUSED_IN_BOTH_WAYS: &str =
-    "the provider refused the client, with its secret as a parameter and with HTTP Basic";
 /// The largest response that is read.
 const SIZE_LIMIT: usize = 1024 * 1024;
-/// What stays unescaped in a form.
-const FORM_ENCODE_SET: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'*')
-    .remove(b'-')
-    .remove(b'.')
-    .remove(b'_');
 /// Parameters that a profile cannot set.
 const RESERVED_PARAMS: [&str; 7] = [
     "grant_type",
@@ -149,12 +138,8 @@ impl TokenEndpoint {
     /// Revokes a token (RFC 7009). A token that the provider does not know counts as revoked. `hint` is `refresh_token`
     /// or `access_token`.
     pub(crate) async fn revoke(&self, token: &str, hint: &str) -> Result<(), ExchangeError> {
-        let ClientRegistration {
-            token_url,
-            revoke_url,
-            ..
-        } = &self.client;
-        let url = revoke_url.as_ref().unwrap_or(token_url);
+        let revoke_url = self.client.revoke_url.as_ref();
+        let url = revoke_url.unwrap_or(&self.client.token_url);
         let params = [("token", token), ("token_type_hint", hint)];
         let call = Call::new("revoking the token", url, &params);
         if revoke_url.is_none() {
@@ -223,7 +208,7 @@ impl TokenEndpoint {
         }
         result.map_err(|error| match error.class {
             ErrorClass::Config => ExchangeError {
-                reason: REFUSED_IN_BOTH_WAYS.into(),
+                reason: "the provider refused the client, with its secret as a parameter and with HTTP Basic".into(),
                 ..refused
             },
             _ => error,
@@ -250,7 +235,11 @@ impl TokenEndpoint {
                 "the endpoint redirects to another address; client secrets are not sent there";
             return Err(call.error(ErrorClass::Config, Some(&raw), reason));
         }
-        if let Err((class, reason)) = read_body(response, &mut raw.body).await {
+        if let Err(cut_off) = http::read_into(&mut raw.body, response, SIZE_LIMIT).await {
+            let (class, reason) = match cut_off {
+                CutOff::Ended => (ErrorClass::Transient, "the response ended early"),
+                CutOff::TooLong => (ErrorClass::Malformed, "the response is larger than 1 MiB"),
+            };
             raw.incomplete = Some(ExchangeError {
                 outcome_unknown: raw.is_success() || raw.outcome_is_unknown(),
                 ..call.error(class, Some(&raw), reason)
@@ -264,7 +253,9 @@ impl TokenEndpoint {
         let (id, mut params) = (&self.client.id, call.params.clone());
         let secret = self.client.secret.as_ref().map(ExposeSecret::expose_secret);
         let basic = match (auth, secret) {
-            (ClientAuth::Basic, Some(secret)) => basic_auth(&encoded(id), &encoded(secret)),
+            (ClientAuth::Basic, Some(secret)) => {
+                basic_auth(&form_encoded(id), &form_encoded(secret))
+            }
             (ClientAuth::BasicRaw, Some(secret)) => basic_auth(id, secret),
             (ClientAuth::Post | ClientAuth::None, _) | (_, None) => {
                 set(&mut params, "client_id", id);
@@ -292,7 +283,7 @@ impl TokenEndpoint {
         match response.incomplete {
             Some(error) => Err(error),
             None if response.is_success() => Ok(()),
-            None => Err(self.error_response(call, &response, &Refusal::read(&response.body))),
+            None => Err(self.error_response(call, &response, &ErrorBody::read(&response.body))),
         }
     }
 
@@ -309,13 +300,13 @@ impl TokenEndpoint {
             Some(Ok(tokens)) => return Ok(tokens),
             read => read.and_then(Result::err),
         };
-        let refusal = Refusal::read(&response.body);
+        let body = ErrorBody::read(&response.body);
         let is_known = |code: &str| is_known(&self.profile, code);
-        let Some(error) = error.filter(|_| !refusal.is_error(is_known)) else {
-            return Err(self.error_response(call, &response, &refusal));
+        let Some(error) = error.filter(|_| !body.is_error(is_known)) else {
+            return Err(self.error_response(call, &response, &body));
         };
         // The provider considers the request successful.
-        let is_page = error == TokenResponseError::Unreadable && is_html_or_xml(&refusal.text);
+        let is_page = error == TokenResponseError::Unreadable && body.is_page();
         let class = if is_page {
             ErrorClass::Transient
         } else {
@@ -341,13 +332,13 @@ impl TokenEndpoint {
         &self,
         call: &Call<'_>,
         response: &RawResponse,
-        refusal: &Refusal,
+        body: &ErrorBody,
     ) -> ExchangeError {
-        let code = refusal.code(|code| is_known(&self.profile, code));
-        let class = classify(&self.profile, response.status, code.as_deref(), refusal);
+        let code = body.code(|code| is_known(&self.profile, code));
+        let class = classify(&self.profile, response.status, code.as_deref(), body);
         ExchangeError {
             outcome_unknown: response.outcome_is_unknown(),
-            diagnostic: refusal.diagnostic().filter(|text| !self.has_secret(text)),
+            diagnostic: diagnostic(body).filter(|text| !self.has_secret(text)),
             code: code.filter(|code| !self.has_secret(code)),
             ..call.error(class, Some(response), "the provider refused the request")
         }
@@ -402,50 +393,6 @@ impl<'a> Call<'a> {
     }
 }
 
-/// Reads a body into `body`. The error says why the rest is missing.
-async fn read_body(
-    mut response: Response,
-    body: &mut Vec<u8>,
-) -> Result<(), (ErrorClass, &'static str)> {
-    loop {
-        match response.chunk().await {
-            Ok(Some(chunk)) => body.extend_from_slice(&chunk),
-            Ok(None) => return Ok(()),
-            Err(_) => return Err((ErrorClass::Transient, "the response ended early")),
-        }
-        if body.len() > SIZE_LIMIT {
-            return Err((ErrorClass::Malformed, "the response is larger than 1 MiB"));
-        }
-    }
-}
-
 fn set(params: &mut Params, name: &str, value: &str) {
     params.insert(name.to_owned(), value.to_owned());
-}
-
-/// Encodes as in a form (RFC 6749 section 2.3.1).
-fn encoded(text: &str) -> String {
-    let encoded = utf8_percent_encode(text, FORM_ENCODE_SET).to_string();
-    encoded.replace("%20", "+")
-}
-
-fn basic_auth(id: &str, secret: &str) -> Option<HeaderValue> {
-    let encoded = BASE64.encode_to_string(format!("{id}:{secret}"));
-    let mut value = HeaderValue::try_from(format!("Basic {encoded}")).ok()?;
-    value.set_sensitive(true);
-    Some(value)
-}
-
-/// Returns the URL with these parameters in its query, each of them once.
-fn with_query(url: &Url, params: &Params) -> Url {
-    let pairs = url.query_pairs().into_owned();
-    let kept: Vec<_> = pairs
-        .filter(|(name, _)| !params.contains_key(name))
-        .collect();
-    let mut url = url.clone();
-    url.query_pairs_mut()
-        .clear()
-        .extend_pairs(kept)
-        .extend_pairs(params);
-    url
 }

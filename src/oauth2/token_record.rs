@@ -3,9 +3,10 @@
 //! The platform keeps the whole response below the credential's field, and components read more of it than tokens. So a
 //! [`TokenRecord`] is merged and never replaced: members that a response omits are kept.
 
-use super::{
-    profile::{ExpiresUnit, Profile},
-    timestamp,
+use super::profile::{ExpiresUnit, Profile};
+use crate::formats::{
+    json::{member_mut, merge, number_of, text_member},
+    time::{javascript_time, parse_javascript_time},
 };
 use serde_json::{Map, Value};
 use std::{
@@ -67,28 +68,35 @@ impl TokenRecord {
     }
 
     pub(crate) fn access_token(&self) -> Option<&str> {
-        text(&self.0, "access_token")
+        text_member(&self.0, "access_token")
     }
 
     pub(crate) fn refresh_token(&self) -> Option<&str> {
-        text(&self.0, "refresh_token")
+        text_member(&self.0, "refresh_token")
+    }
+
+    /// Its tokens, which no text may show.
+    pub(super) fn tokens(&self) -> impl Iterator<Item = &str> {
+        let tokens = [self.access_token(), self.refresh_token()];
+        tokens.into_iter().flatten()
     }
 
     /// The scopes granted last, if the provider named them.
     pub(crate) fn scope(&self) -> Option<&str> {
-        text(&self.0, "scope")
+        text_member(&self.0, "scope")
     }
 
     /// Returns any other text of the record, such as `instance_url`. The platform's secrets keep it in
     /// `undefined_params`.
     pub(crate) fn member(&self, name: &str) -> Option<&str> {
-        text(&self.0, name).or_else(|| text(self.0.get("undefined_params")?.as_object()?, name))
+        text_member(&self.0, name)
+            .or_else(|| text_member(self.0.get("undefined_params")?.as_object()?, name))
     }
 
     /// Returns when the access token expires, if that is known. Only a time that this runtime computed from a lifetime
     /// counts, because other members depend on the provider's clock.
     pub(crate) fn expires_at(&self) -> Option<SystemTime> {
-        timestamp::read(text(&self.0, EXPIRY)?)
+        parse_javascript_time(text_member(&self.0, EXPIRY)?)
     }
 
     /// Returns how long the access token was valid when the provider issued it, if the provider said so.
@@ -105,7 +113,7 @@ impl TokenRecord {
 
     /// Returns when the refresh token expires, if the provider specified it.
     pub(crate) fn refresh_expires_at(&self) -> Option<SystemTime> {
-        timestamp::read(text(&self.0, REFRESH_EXPIRY)?)
+        parse_javascript_time(text_member(&self.0, REFRESH_EXPIRY)?)
     }
 
     /// Returns this record merged with `response` to a request of `requested_at`. Members of the response replace old
@@ -120,7 +128,7 @@ impl TokenRecord {
 
     fn set_expiry(&mut self, name: &str, from: SystemTime, lifetime: Option<Duration>) {
         if let Some(end) = lifetime.and_then(|lifetime| from.checked_add(lifetime)) {
-            self.0.insert(name.to_owned(), timestamp::write(end).into());
+            self.0.insert(name.to_owned(), javascript_time(end).into());
         }
     }
 
@@ -142,11 +150,11 @@ impl TokenRecord {
         let mut members = self.0.clone();
         members.retain(|name, _| !RELATIVE.contains(&name.as_str()));
         let is_no_token = |name: &str| {
-            matches!(name, "access_token" | "refresh_token") && text(newer, name).is_none()
+            matches!(name, "access_token" | "refresh_token") && text_member(newer, name).is_none()
         };
         let kept = newer.iter().filter(|(name, _)| !is_no_token(name));
         members.extend(kept.map(|(name, value)| (name.clone(), value.clone())));
-        let other_refresh_token = text(&members, "refresh_token") != self.refresh_token();
+        let other_refresh_token = text_member(&members, "refresh_token") != self.refresh_token();
         if other_refresh_token && !newer.contains_key(REFRESH_EXPIRY) {
             members.remove(REFRESH_EXPIRY);
         }
@@ -164,19 +172,19 @@ pub(crate) fn keys_with_record<S: AsRef<str>>(
 ) -> Map<String, Value> {
     let declared = credential_fields.iter().map(AsRef::as_ref);
     let declared = declared.chain(field.first().map(String::as_str));
-    let mut keys = Value::Object(members_of(config, declared));
-    let mut below = &mut keys;
-    for name in field {
-        below = member(below, name);
-    }
+    let mut keys = members_of(config, declared);
+    let Some((first, nested)) = field.split_first() else {
+        return keys;
+    };
+    let first = keys.entry(first).or_insert(Value::Null);
+    let mut below = nested
+        .iter()
+        .fold(first, |below, name| member_mut(below, name));
     if let Some(name) = wrapper(below) {
-        below = member(below, name);
+        below = member_mut(below, name);
     }
     *below = record.to_value();
-    match keys {
-        Value::Object(keys) => keys,
-        _ => Map::new(),
-    }
+    keys
 }
 
 /// Returns the tokens among the keys that a component emits. Components send one of four shapes: the token response, the
@@ -212,7 +220,7 @@ pub(super) fn keys_to_store(
         if !is_tokens && !known.contains(&name) && config.get(&name).is_some() {
             continue;
         }
-        let stored = member(&mut latest, &name);
+        let stored = member_mut(&mut latest, &name);
         if is_tokens {
             // The wrapper of the tokens may have further members, which the module does not emit.
             merge(stored, value);
@@ -233,18 +241,6 @@ fn is_bare(keys: &Map<String, Value>, field: &[String]) -> bool {
     field.first().is_some_and(|name| !keys.contains_key(name)) && has_tokens(keys)
 }
 
-/// Merges objects, and replaces everything else.
-fn merge(stored: &mut Value, newer: Value) {
-    match (stored, newer) {
-        (Value::Object(stored), Value::Object(newer)) => {
-            for (name, value) in newer {
-                merge(stored.entry(name).or_insert(Value::Null), value);
-            }
-        }
-        (stored, newer) => *stored = newer,
-    }
-}
-
 /// Returns the member of a credential's field that has the tokens, if the field itself has none.
 fn wrapper(below: &Value) -> Option<&'static str> {
     let has = |value: Option<&Value>| value.and_then(Value::as_object).is_some_and(has_tokens);
@@ -254,36 +250,19 @@ fn wrapper(below: &Value) -> Option<&'static str> {
 
 /// Reads a lifetime from a number or a text. One that is not above zero, or too long, counts as unknown.
 fn lifetime(value: &Value, unit: ExpiresUnit) -> Option<Duration> {
-    let number: f64 = match value {
-        Value::Number(number) => number.as_f64()?,
-        Value::String(text) => text.trim().parse().ok()?,
-        _ => return None,
-    };
     let seconds = match unit {
-        ExpiresUnit::Seconds => number,
-        ExpiresUnit::Millis => number / 1000.0,
+        ExpiresUnit::Seconds => number_of(value)?,
+        ExpiresUnit::Millis => number_of(value)? / 1000.0,
     };
     (seconds > 0.0 && seconds <= MAX_LIFETIME).then(|| Duration::from_secs_f64(seconds))
 }
 
 fn has_tokens(members: &Map<String, Value>) -> bool {
-    text(members, "access_token").is_some() || text(members, "refresh_token").is_some()
-}
-
-/// Returns a member that is a non-empty text.
-fn text<'a>(members: &'a Map<String, Value>, name: &str) -> Option<&'a str> {
-    members.get(name)?.as_str().filter(|text| !text.is_empty())
+    text_member(members, "access_token").is_some()
+        || text_member(members, "refresh_token").is_some()
 }
 
 fn members_of<'a>(value: &Value, names: impl Iterator<Item = &'a str>) -> Map<String, Value> {
     let members = names.filter_map(|name| Some((name.to_owned(), value.get(name)?.clone())));
     members.collect()
-}
-
-/// Returns a member of `value`, and turns `value` into an object if it is not one.
-fn member<'a>(value: &'a mut Value, name: &str) -> &'a mut Value {
-    if !value.is_object() {
-        *value = Value::Object(Map::new());
-    }
-    &mut value[name]
 }

@@ -3,11 +3,11 @@
 
 use super::{
     profile::Profile,
-    refusal::{is_code, members},
     token_record::{TokenRecord, TokenResponse},
 };
-use crate::clients::http::BOM;
+use crate::clients::http::{begins_as_object, is_code, lenient_members};
 use serde_json::Value;
+use std::time::Duration;
 
 /// Why a response with a successful status is not a success.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -25,7 +25,7 @@ impl TokenResponse {
     /// # Errors
     /// Returns an error if it contains no access token. The error contains nothing of the body.
     pub(crate) fn read(body: &[u8], profile: &Profile) -> Result<Self, TokenResponseError> {
-        let mut members = members(body).ok_or(TokenResponseError::Unreadable)?;
+        let mut members = lenient_members(body).ok_or(TokenResponseError::Unreadable)?;
         // Some providers send a list of scopes. The text of the RFC is stored.
         if let Some(Value::Array(scopes)) = members.get("scope") {
             let scopes: Vec<_> = scopes.iter().filter_map(Value::as_str).collect();
@@ -35,18 +35,17 @@ impl TokenResponse {
         if record.access_token().is_none() {
             return Err(TokenResponseError::NoAccessToken);
         }
+        let usual = profile.default_lifetime.map(Duration::from_secs);
         Ok(Self {
-            lifetime: record.lifetime(profile).or(profile.default_lifetime),
+            lifetime: record.lifetime(profile).or(usual),
             record,
         })
     }
 
     /// Reads an incomplete body. A form can end within a token, so only JSON is read.
     pub(super) fn read_truncated(body: &[u8], profile: &Profile) -> Option<Self> {
-        let start = body.trim_ascii_start();
-        let start = start.strip_prefix(BOM).unwrap_or(start).trim_ascii_start();
-        let is_json = start.starts_with(b"{");
-        Self::read(body, profile).ok().filter(|_| is_json)
+        let read = Self::read(body, profile).ok();
+        read.filter(|_| begins_as_object(body))
     }
 
     /// Returns the token type, for the log, if `profile` does not list it.

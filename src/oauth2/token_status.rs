@@ -1,7 +1,6 @@
 //! What the API's response means for the token, mostly by `WWW-Authenticate` (RFC 6750 section 3).
 
-use super::refusal::Refusal;
-use crate::clients::http::challenges;
+use crate::clients::http::{ErrorBody, challenges};
 use reqwest::header::HeaderMap;
 
 /// What a response of the API means for the token that the request carried.
@@ -54,5 +53,5 @@ fn code_in_body(body_start: &str) -> Option<String> {
         let codes = ["insufficient_scope", "insufficient_claims"];
         codes.iter().any(|known| known.eq_ignore_ascii_case(code))
     };
-    Refusal::read(body_start.as_bytes()).code(asks_for_more)
+    ErrorBody::read(body_start.as_bytes()).code(asks_for_more)
 }

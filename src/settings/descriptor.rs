@@ -152,6 +152,21 @@ impl Credentials {
     }
 }
 
+impl Descriptor {
+    /// The names of the credential's fields.
+    pub(crate) fn credential_fields(&self) -> Vec<&str> {
+        let fields = self.credentials.iter().flat_map(|c| c.fields.keys());
+        fields.map(String::as_str).collect()
+    }
+
+    /// The name of the credential field that holds OAuth2 tokens.
+    pub(crate) fn token_field(&self) -> Option<&str> {
+        let mut fields = self.credentials.iter().flat_map(|c| &c.fields);
+        let (name, _) = fields.find(|(_, field)| holds_tokens(field))?;
+        Some(name)
+    }
+}
+
 fn holds_tokens(field: &Field) -> bool {
     matches!(field.view_class(), Some("OAuthFieldView" | "HTTPAuthView"))
 }

@@ -15,6 +15,7 @@ mod oauth;
 mod parse;
 mod service;
 mod step;
+pub(crate) mod template;
 #[cfg(test)]
 mod tests;
 

@@ -7,11 +7,14 @@ use serde_json::{Map, Value, value::RawValue};
 use std::{borrow::Cow, fmt};
 
 /// The byte order mark that some servers write before UTF-8.
-pub(crate) const BOM: &[u8] = b"\xef\xbb\xbf";
+const BOM: &[u8] = b"\xef\xbb\xbf";
 
-/// Returns the members of a JSON object, of the first object in a list, or of a form. Any text with an equals sign could be
-/// taken for a form, so a form has at least one of `form_members`.
-pub(crate) fn lenient_members(body: &[u8], form_members: &[&str]) -> Option<Map<String, Value>> {
+/// The members that a form of a token endpoint can have. Any text with an equals sign could be taken for a form, so a form
+/// has at least one of these.
+const FORM_MEMBERS: [&str; 2] = ["access_token", "error"];
+
+/// Returns the members of a JSON object, of the first object in a list, or of a form of a token endpoint.
+pub(crate) fn lenient_members(body: &[u8]) -> Option<Map<String, Value>> {
     let body = body.strip_prefix(BOM).unwrap_or(body);
     if let Ok(json) = serde_json::from_slice::<Value>(body) {
         return first_object(json);
@@ -32,8 +35,15 @@ pub(crate) fn lenient_members(body: &[u8], form_members: &[&str]) -> Option<Map<
     let form: Map<_, _> = pairs
         .map(|(name, value)| (decoded(name), Value::String(decoded(value))))
         .collect();
-    let is_form = form_members.iter().any(|name| form.contains_key(*name));
+    let is_form = FORM_MEMBERS.iter().any(|name| form.contains_key(*name));
     is_form.then_some(form)
+}
+
+/// Returns whether a body begins as a JSON object.
+pub(crate) fn begins_as_object(body: &[u8]) -> bool {
+    let start = body.trim_ascii_start();
+    let start = start.strip_prefix(BOM).unwrap_or(start);
+    start.trim_ascii_start().starts_with(b"{")
 }
 
 fn first_object(json: Value) -> Option<Map<String, Value>> {

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::{
     RequestBuilder, Response,
-    header::{HeaderMap, RETRY_AFTER},
+    header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER},
 };
 use serde::de::DeserializeOwned;
 use std::{
@@ -17,25 +17,41 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+mod address;
 mod challenge;
 mod client;
 mod error;
+mod error_body;
+mod form;
+mod header_text;
 mod lenient_json;
 mod pace;
 mod peek;
+mod redact;
 mod redirect;
+mod repeatable;
+mod resend;
+mod response_rule;
 mod retry;
 mod retry_budget;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use address::{follow_base, is_below, join_path, request_label};
 pub(crate) use challenge::challenges;
 pub(crate) use client::{client, client_without_redirects, idle_client, streaming_client};
 pub(crate) use error::{HttpError, reason, redacted_url};
-pub(crate) use lenient_json::{BOM, lenient_members};
+pub(crate) use error_body::{ErrorBody, error_message, is_code};
+pub(crate) use form::{basic_auth, form_encoded, sensitive, with_query};
+pub(crate) use header_text::{header_name, headers};
+pub(crate) use lenient_json::{begins_as_object, lenient_members};
 pub(crate) use pace::paced;
 pub(crate) use peek::{detached, peek};
+pub(crate) use redact::without_tokens;
 pub(crate) use redirect::{Trail, is_redirect, redirect_target};
+pub(crate) use repeatable::{BodyFactory, Repeatable};
+pub(crate) use resend::{Resends, can_repeat};
+pub(crate) use response_rule::{ResponseRule, contains_ignoring_case};
 pub(crate) use retry::{RequestPolicy, retry};
 pub(crate) use retry_budget::RetryBudget;
 
@@ -184,6 +200,40 @@ pub(crate) async fn read(
         body.extend_from_slice(&chunk);
     }
     Ok(ResponseBody { body: body.into() })
+}
+
+/// Why the rest of a body is missing.
+pub(crate) enum CutOff {
+    /// The connection was lost.
+    Ended,
+    /// The body is longer than the limit.
+    TooLong,
+}
+
+/// Reads a body into `body`, up to the first part that exceeds the limit. Even if the rest is missing, what arrived is there.
+pub(crate) async fn read_into(
+    body: &mut Vec<u8>,
+    mut response: Response,
+    limit: usize,
+) -> Result<(), CutOff> {
+    while let Some(chunk) = response.chunk().await.map_err(|_| CutOff::Ended)? {
+        body.extend_from_slice(&chunk);
+        if body.len() > limit {
+            return Err(CutOff::TooLong);
+        }
+    }
+    Ok(())
+}
+
+/// Returns whether a server asks for fewer requests: with 429, or with a 403 and `Retry-After`.
+pub(crate) fn asks_for_fewer_requests(status: u16, headers: &HeaderMap) -> bool {
+    status == 429 || (status == 403 && headers.contains_key(RETRY_AFTER))
+}
+
+/// Returns the media type of a response, with its parameters.
+pub(crate) fn content_type(response: &Response) -> Option<String> {
+    let value = response.headers().get(CONTENT_TYPE)?;
+    Some(value.to_str().ok()?.to_owned())
 }
 
 /// Escapes an id for use as a path segment.

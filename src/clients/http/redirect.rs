@@ -1,6 +1,9 @@
 //! Redirects: where a response leads to, and with which method (RFC 9110 section 15.4).
 
-use reqwest::{Method, Request, Response, StatusCode, Url, header::LOCATION};
+use reqwest::{
+    Method, Request, Response, StatusCode, Url,
+    header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, LOCATION},
+};
 use std::time::Duration;
 
 /// How many redirects a request follows.
@@ -52,6 +55,18 @@ impl Trail {
             _ => {}
         }
         Some(target)
+    }
+
+    /// Turns a request to its next target. If the server processed the request, it becomes one for the outcome.
+    pub(crate) fn turn(&self, request: &mut Request, target: Url) {
+        *request.url_mut() = target;
+        if self.outcome_only {
+            *request.method_mut() = Method::GET;
+            *request.body_mut() = None;
+            for about_body in [CONTENT_TYPE, CONTENT_LENGTH, CONTENT_ENCODING] {
+                request.headers_mut().remove(about_body);
+            }
+        }
     }
 
     /// Returns the request without headers; `None` if it has a method other than GET and HEAD, or a body.

@@ -29,7 +29,7 @@ pub(super) type Turn = (Option<TokenRecord>, Option<Value>, oneshot::Sender<()>)
 pub(super) struct Credential {
     pub(super) config: SessionConfig,
     definition: OAuth2,
-    descriptor: Descriptor,
+    pub(super) descriptor: Descriptor,
     /// Limits the warning about a token type that the profile does not list to one.
     pub(super) unknown_type: Once,
     /// The latest generation that the API has accepted, as the machine knows it.
@@ -124,12 +124,9 @@ impl Credential {
         {
             return Ok(resolved.clone());
         }
-        let SessionConfig {
-            environment, mode, ..
-        } = &self.config;
-        let resolved = self
-            .definition
-            .resolve(&self.descriptor, config, *mode, &**environment);
+        let (mode, environment) = (self.config.mode, &*self.config.environment);
+        let definition = &self.definition;
+        let resolved = definition.resolve(&self.descriptor, config, mode, environment);
         let resolved = Arc::new(resolved.map_err(|error| Error::Config(error.to_string()))?);
         shared.resolved = Some((config.clone(), resolved.clone()));
         Ok(resolved)
@@ -166,13 +163,6 @@ impl Credential {
         TokenEndpoint::new(self.config.http.clone(), resolved)
     }
 
-    /// The names of the credential's fields in component.json.
-    pub(super) fn fields(&self) -> Vec<&str> {
-        let credentials = self.descriptor.credentials.iter();
-        let names = credentials.flat_map(|credentials| credentials.fields.keys());
-        names.map(String::as_str).collect()
-    }
-
     /// Returns the keys to save: the record and the credential's other fields, because some stores replace the whole
     /// credential.
     pub(super) fn keys_to_save(
@@ -184,7 +174,7 @@ impl Credential {
         let local = store.config();
         let resolved = self.resolve(shared, &local)?;
         let config = shared.read.as_ref().unwrap_or(&local);
-        let (fields, field) = (self.fields(), &resolved.field);
+        let (fields, field) = (self.descriptor.credential_fields(), &resolved.field);
         Ok(keys_with_record(config, &fields, field, record))
     }
 }

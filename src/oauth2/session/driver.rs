@@ -85,11 +85,8 @@ impl Session {
                 self.spawn(panicked, this.save(store, record, queued));
             }
             Effect::ReadSecret(store, refresh) => {
-                let panicked = Error::unavailable(PANICKED);
-                self.spawn(
-                    Event::Secret(Err(panicked)),
-                    this.read_secret(store, refresh),
-                );
+                let panicked = Event::Secret(Err(Error::unavailable(PANICKED)));
+                self.spawn(panicked, this.read_secret(store, refresh));
             }
             Effect::Pause(pause) => self.spawn(Event::Woke, this.pause(pause)),
             Effect::Alarm(after, number) => {
@@ -102,9 +99,8 @@ impl Session {
                 self.spawn(Event::KeysSaved(false), this.save_keys(waiter, record));
             }
             Effect::Revoke(store, record) => {
-                self.0
-                    .tasks
-                    .spawn(this.revoke(store, record).in_current_span());
+                let revoke = this.revoke(store, record).in_current_span();
+                self.0.tasks.spawn(revoke);
             }
             _ => {}
         }

@@ -76,7 +76,7 @@ impl Session {
             (Some(stored), Some(sent)) => Some(stored.with_emitted(&sent)),
             (stored, sent) => sent.or(stored),
         };
-        let fields = self.0.fields();
+        let fields = self.credential_fields();
         PreparedKeys {
             keys: token_record::keys_to_store(keys, config, field, &fields, record.as_ref()),
             turn: Some(turn),

@@ -12,7 +12,6 @@ mod keys;
 mod look;
 mod machine;
 mod record;
-mod redact;
 mod report;
 mod secret;
 mod tasks;
@@ -20,11 +19,13 @@ mod tasks;
 pub use config::{Environment, SessionConfig, SessionMetrics};
 pub(super) use record::Token;
 
-use super::{AuthorizedClient, CredentialStore, Error, OAuth2, ResolvedConfig};
-use crate::{clients::http::RetryBudget, settings::descriptor::Descriptor};
+use super::{AuthorizedClient, CredentialStore, Error, OAuth2, ResolvedConfig, TokenRecord};
+use crate::{
+    clients::http::{RetryBudget, without_tokens},
+    settings::descriptor::Descriptor,
+};
 use credential::{Credential, Store};
 use machine::{Event, Need, Why};
-use redact::without_tokens;
 use std::{
     fmt,
     sync::{Arc, atomic::Ordering},
@@ -89,7 +90,7 @@ impl Session {
 
     /// The names of the credential's fields in component.json.
     pub(crate) fn credential_fields(&self) -> Vec<&str> {
-        self.0.fields()
+        self.0.descriptor.credential_fields()
     }
 
     /// The retries that all requests with this credential share.
@@ -104,16 +105,15 @@ impl Session {
     /// Removes tokens from a text of the API, which may repeat them: the current tokens and those of the request.
     pub(super) fn redacted(&self, text: String, sent: &Token) -> String {
         let current = self.0.shared().machine.current().cloned();
-        let current = current.iter().map(|token| &token.record);
-        without_tokens(text, current.chain([&sent.record]))
+        let records = current.iter().map(|token| &token.record);
+        let records = records.chain([&sent.record]);
+        without_tokens(text, records.flat_map(TokenRecord::tokens))
     }
 
     /// Notes that the API accepted this token. `after_refresh` says that it had rejected the request's first token.
     pub(super) fn token_accepted(&self, token: &Token, after_refresh: bool) {
-        let noted = self
-            .0
-            .accepted
-            .fetch_max(token.generation, Ordering::Relaxed);
+        let accepted = &self.0.accepted;
+        let noted = accepted.fetch_max(token.generation, Ordering::Relaxed);
         // Most requests say nothing new.
         if after_refresh || noted < token.generation {
             let mut shared = self.0.shared();

@@ -59,5 +59,5 @@ pub(super) fn stored_life(now: Moment, record: &TokenRecord, profile: &Profile) 
         let left = at.duration_since(SystemTime::now()).unwrap_or_default();
         left.min(longest)
     });
-    life(now, left, profile.margin)
+    life(now, left, Duration::from_secs(profile.margin))
 }

@@ -3,8 +3,8 @@
 use super::{
     super::{CredentialStore, Error, StoreError, StoreErrorKind, TokenRecord},
     machine::LOOKS,
-    redact::without_tokens,
 };
+use crate::clients::http::{error_message, without_tokens};
 use serde_json::Value;
 use tokio::time::sleep;
 
@@ -52,8 +52,9 @@ fn tokens(id: &str, secret: &Value) -> Result<TokenRecord, Error> {
     let field = ["attributes".to_owned(), "credentials".to_owned()];
     let found = TokenRecord::find(secret, &field);
     if secret.pointer("/attributes/state").and_then(Value::as_str) == Some("error") {
-        let says = platform_text(secret).map(|text| {
-            let text = without_tokens(text, &found);
+        let error = secret.pointer("/attributes/error");
+        let says = error.and_then(error_message).map(|text| {
+            let text = without_tokens(text.to_owned(), found.iter().flat_map(TokenRecord::tokens));
             format!(" ({})", text.chars().take(MAX_TEXT_LEN).collect::<String>())
         });
         let says = says.unwrap_or_default();
@@ -64,15 +65,4 @@ fn tokens(id: &str, secret: &Value) -> Result<TokenRecord, Error> {
     let no_token = || format!("the platform's secret {id} has no access token");
     let found = found.filter(|record| record.access_token().is_some());
     found.ok_or_else(|| Error::ReauthRequired(no_token()))
-}
-
-/// The platform's own text about a failed secret.
-fn platform_text(secret: &Value) -> Option<String> {
-    let error = secret.pointer("/attributes/error")?;
-    let text = error.as_str().or_else(|| {
-        let members = ["message", "detail", "title", "error_description", "error"];
-        members.iter().find_map(|name| error.get(name)?.as_str())
-    })?;
-    let text = text.trim();
-    (!text.is_empty()).then(|| text.to_owned())
 }

@@ -73,7 +73,8 @@ impl Session {
         match endpoint.refresh(refresh_token, base.scope()).await {
             Ok(response) => {
                 self.report_response(base, &response, profile);
-                let life = life(asked, response.lifetime, profile.margin);
+                let margin = Duration::from_secs(profile.margin);
+                let life = life(asked, response.lifetime, margin);
                 Event::Exchanged(Ok((base.merged(&response, asked_at), life)))
             }
             Err(failure) => failed(Failure::Refused(failure)),

@@ -4,10 +4,10 @@ use super::{
         definition::{Mode, OAuth2},
         profile::Profile,
         resolve::ResolvedConfig,
-        template::ConfigError,
     },
     descriptor,
 };
+use crate::settings::template::ConfigError;
 use reqwest::Url;
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};

@@ -4,12 +4,12 @@ use super::super::{
         ErrorClass::{self, Config, Malformed, Reauth, Transient},
         Profile,
     },
-    refusal::Refusal,
 };
+use crate::clients::http::ErrorBody;
 
 fn class(profile: &str, status: u16, code: Option<&str>, text: &str) -> ErrorClass {
-    let refusal = Refusal::read(text.as_bytes());
-    classify(&Profile::built_in(profile).unwrap(), status, code, &refusal)
+    let body = ErrorBody::read(text.as_bytes());
+    classify(&Profile::built_in(profile).unwrap(), status, code, &body)
 }
 
 /// token-failures: Kinds of refusal.

@@ -5,7 +5,6 @@ mod exchange_error;
 mod profile;
 mod refusal;
 mod template;
-mod timestamp;
 mod token_endpoint;
 mod token_record;
 mod token_request;

@@ -7,7 +7,7 @@ use reqwest::{
     Url,
     header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER},
 };
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
 
 fn named(name: &str) -> Profile {
     Profile::built_in(name).unwrap_or_else(|| panic!("no profile {name}"))
@@ -127,7 +127,7 @@ fn built_in_profiles_know_what_providers_need() {
         named("salesforce").base_url_field.as_deref(),
         Some("instance_url")
     );
-    assert_eq!(named("exact").margin, Duration::from_secs(30));
+    assert_eq!(named("exact").margin, 30);
     assert_eq!(named("zoho").token_header.scheme, "Zoho-oauthtoken");
     assert_eq!(named("zoho").token_header.name, "authorization");
 }

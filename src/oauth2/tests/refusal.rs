@@ -1,13 +1,17 @@
-use super::super::{exchange_error::is_known, profile::Profile, refusal::Refusal};
+use super::super::{
+    exchange_error::{self, is_known},
+    profile::Profile,
+};
+use crate::clients::http::ErrorBody;
 use serde_json::{Value, json};
 
 /// The code of this body, and whether it is an error if its status is 200.
 fn read(profile: &str, body: &str) -> (Option<String>, bool) {
     let profile = Profile::built_in(profile).unwrap();
-    let refusal = Refusal::read(body.as_bytes());
+    let body = ErrorBody::read(body.as_bytes());
     (
-        refusal.code(|code| is_known(&profile, code)),
-        refusal.is_error(|code| is_known(&profile, code)),
+        body.code(|code| is_known(&profile, code)),
+        body.is_error(|code| is_known(&profile, code)),
     )
 }
 
@@ -119,7 +123,8 @@ fn an_error_code_is_never_a_sentence_or_a_secret() {
 /// token-failures: T54.
 #[test]
 fn only_the_error_number_of_a_microsoft_description_is_shown() {
-    let diagnostic = |body: Value| Refusal::read(body.to_string().as_bytes()).diagnostic();
+    let diagnostic =
+        |body: Value| exchange_error::diagnostic(&ErrorBody::read(body.to_string().as_bytes()));
     for body in [
         json!({"error": "interaction_required", "suberror": "basic_action", "error_codes": [50076], "error_description": "AADSTS1: secret"}),
         json!({"error": "interaction_required", "suberror": "basic_action", "error_description": "AADSTS50076: for user secret"}),

@@ -38,26 +38,27 @@ impl<R: Record, S: Clone> Machine<R, S> {
         let Some(current) = self.tokens.current() else {
             return sent;
         };
+        let is_current = |sent: &R| sent.id() == current.record.id();
         match sent {
-            Some((sent, _)) if sent.id() == current.record.id() => {
-                Some((current.record.with_emitted(&sent), current.life))
-            }
-            Some((sent, life)) if !self.tokens.knows(&sent) => {
+            Some((sent, life)) if is_current(&sent) || !self.tokens.knows(&sent) => {
+                let life = if is_current(&sent) {
+                    current.life
+                } else {
+                    life
+                };
                 Some((current.record.with_emitted(&sent), life))
             }
             _ => Some((current.record.clone(), current.life)),
         }
     }
 
-    pub(super) fn keys_saved(&mut self, sent: Option<(R, Life)>, is_saved: bool) {
-        if let (true, Some((record, life))) = (is_saved, sent) {
-            // It is the unsaved record, or replaces it.
-            self.unsaved = None;
-            if self.tokens.knows(&record) {
-                self.tokens.update(&record);
-            } else {
-                self.adopt(record, life);
-            }
+    pub(super) fn keys_saved(&mut self, record: R, life: Life) {
+        // It is the unsaved record, or replaces it.
+        self.unsaved = None;
+        if self.tokens.knows(&record) {
+            self.tokens.update(&record);
+        } else {
+            self.adopt(record, life);
         }
     }
 }

@@ -140,20 +140,29 @@ impl<R: Record, S: Clone> Machine<R, S> {
         match (mem::replace(&mut self.state, State::Idle), answer) {
             (State::Locking(work), Event::Locked(result)) => self.locked(work, result),
             (State::Looking(refresh), Event::Looked(look)) => self.looked(refresh, look),
-            (State::Exchanging(refresh, base), Event::Exchanged(result)) => {
-                self.exchanged(refresh, base, result);
+            (State::Exchanging(refresh, base), Event::Exchanged(Ok((record, life)))) => {
+                self.exchanged(refresh, &base, record, life);
             }
+            (State::Exchanging(refresh, base), Event::Exchanged(Err(Failure::Refused(error)))) => {
+                self.refused(refresh, base, error);
+            }
+            (State::Exchanging(..), Event::Exchanged(Err(Failure::NotSent(error))))
+            | (State::ReadingSecret(..), Event::Secret(Err(error))) => self.fail(error),
             (State::Pausing(refresh), Event::Woke) => self.look(refresh),
             (State::SaveLooking(save), Event::Looked(look)) => self.looked_before_save(save, look),
-            (State::Saving(save), Event::Saved(result, queued)) => self.saved(save, result, queued),
+            (State::Saving(save), Event::Saved(Ok(()), _)) => self.stored(save, None),
+            (State::Saving(save), Event::Saved(Err(error), queued)) => {
+                self.not_saved(save, error, queued);
+            }
             (State::SavePausing(save), Event::Woke) => self.look_before_save(save),
             (State::Confirming(save), Event::Confirmed(is_gone)) => self.confirmed(save, is_gone),
             (State::EmitLooking(emit), Event::Looked(look)) => self.looked_for_keys(emit, look),
-            (State::SavingKeys(sent), Event::KeysSaved(is_saved)) => {
-                self.keys_saved(sent, is_saved);
+            (State::SavingKeys(Some((record, life))), Event::KeysSaved(true)) => {
+                self.keys_saved(record, life);
             }
-            (State::ReadingSecret(store, why, refreshed), Event::Secret(result)) => {
-                self.secret_read(store, why, refreshed, result);
+            (State::SavingKeys(_), Event::KeysSaved(_)) => {}
+            (State::ReadingSecret(store, why, refreshed), Event::Secret(Ok((record, life)))) => {
+                self.secret_read(store, why, refreshed, record, life);
             }
             (state, _) => {
                 debug_assert!(false, "an answer that the state does not wait for");

@@ -3,8 +3,8 @@
 
 use super::{
     Machine,
-    event::{Effect, Failure, Look, Need, Why},
-    record::{Life, Record, SharedToken},
+    event::{Effect, Look, Need, Why},
+    record::{Life, Record, SharedToken, Token},
     state::{Doubt, Refresh, Save, State},
 };
 use crate::{
@@ -16,11 +16,10 @@ use tracing::Level;
 
 /// Attempts of one exchange, all with the same refresh token.
 pub(in crate::oauth2::session) const TRIES: u32 = 3;
-/// The delay before the second attempt; it doubles. The driver adds jitter.
-const DELAY: Duration = Duration::from_millis(250);
 /// A refresh does not wait longer than this, even if the provider asks for a longer delay.
 pub(in crate::oauth2::session) const MAX_DELAY: Duration = Duration::from_secs(5);
-const RETRY: RetryPolicy = RetryPolicy::doubling(DELAY, MAX_DELAY);
+/// The delays between the attempts. The driver adds jitter.
+const RETRY: RetryPolicy = RetryPolicy::doubling(Duration::from_millis(250), MAX_DELAY);
 /// Pauses before checking whether another replica has saved the token that replaces ours, and before checking again
 /// whether a credential is really gone.
 pub(in crate::oauth2::session) const LOOKS: [Duration; 4] = [
@@ -91,14 +90,10 @@ impl<R: Record, S: Clone> Machine<R, S> {
     pub(super) fn exchanged(
         &mut self,
         refresh: Refresh<R, S>,
-        base: SharedToken<R>,
-        result: Result<(R, Life), Failure>,
+        base: &Token<R>,
+        record: R,
+        life: Life,
     ) {
-        let (record, life) = match result {
-            Ok(refreshed) => refreshed,
-            Err(Failure::NotSent(error)) => return self.fail(error),
-            Err(Failure::Refused(failure)) => return self.refused(refresh, base, failure),
-        };
         let rotated = record.refresh_token() != base.record.refresh_token();
         self.rotates = Some(rotated);
         self.tokens.expect(&record);
@@ -119,7 +114,7 @@ impl<R: Record, S: Clone> Machine<R, S> {
     /// Sends the refresh token again after a transient failure: a provider with a grace period repeats a lost response
     /// (token-failures: T8). If the provider refuses the refresh token, another process may have spent it; then that
     /// process has saved its token, or will soon (token-failures: T1).
-    fn refused(
+    pub(super) fn refused(
         &mut self,
         mut refresh: Refresh<R, S>,
         base: SharedToken<R>,
@@ -187,12 +182,9 @@ impl<R: Record, S: Clone> Machine<R, S> {
         store: S,
         why: Why,
         refreshed: bool,
-        result: Result<(R, Life), Error>,
+        record: R,
+        life: Life,
     ) {
-        let (record, life) = match result {
-            Ok(found) => found,
-            Err(error) => return self.fail(error),
-        };
         let is_same =
             |token: &&SharedToken<R>| token.record.access_token() == record.access_token();
         let token = match self.tokens.current().filter(is_same).cloned() {

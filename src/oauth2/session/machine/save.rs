@@ -16,14 +16,11 @@ use tracing::Level;
 
 /// Attempts of a save before the token is used without it.
 pub(in crate::oauth2::session) const ATTEMPTS: u32 = 3;
-/// The delay before the second attempt; it doubles.
-const DELAY: Duration = Duration::from_millis(500);
-/// The longest delay between later attempts.
 const MAX_DELAY: Duration = Duration::from_secs(60);
 /// The delays between the attempts of a save.
-const RETRY: RetryPolicy = RetryPolicy::doubling(DELAY, MAX_DELAY);
+const RETRY: RetryPolicy = RetryPolicy::doubling(Duration::from_millis(500), MAX_DELAY);
 /// The delays between later attempts.
-const LATER: RetryPolicy = RetryPolicy::doubling(DELAY.saturating_mul(4), MAX_DELAY);
+const LATER: RetryPolicy = RetryPolicy::doubling(Duration::from_secs(2), MAX_DELAY);
 /// After this time a save whose account seems to be gone continues later.
 const GONE_AT_MOST: Duration = Duration::from_secs(40);
 
@@ -72,16 +69,9 @@ impl<R: Record, S: Clone> Machine<R, S> {
         }
     }
 
-    pub(super) fn saved(
-        &mut self,
-        mut save: Save<R, S>,
-        result: Result<(), StoreError>,
-        queued: bool,
-    ) {
+    pub(super) fn not_saved(&mut self, mut save: Save<R, S>, error: StoreError, queued: bool) {
         save.queued |= queued;
-        let Err(StoreError { kind, message }) = result else {
-            return self.stored(save, None);
-        };
+        let StoreError { kind, message } = error;
         match (kind, save.queued) {
             (StoreErrorKind::NoAccount, _) => self.keep_unsaved(save, message, false),
             (StoreErrorKind::NotFound, false) if !save.is_gone => self.confirm_gone(save),
@@ -108,7 +98,7 @@ impl<R: Record, S: Clone> Machine<R, S> {
     }
 
     /// Makes a record that is stored the current one. `queued_only` says that only the platform's queue has taken it.
-    fn stored(&mut self, save: Save<R, S>, queued_only: Option<String>) {
+    pub(super) fn stored(&mut self, save: Save<R, S>, queued_only: Option<String>) {
         self.unsaved = None;
         if let Some(reason) = queued_only {
             let what = "The refreshed credential was saved through the platform's queue only";

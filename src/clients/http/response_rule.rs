@@ -3,14 +3,10 @@
 use reqwest::header::HeaderMap;
 use serde::Deserialize;
 
-/// The responses that a rule can name.
-pub(super) const SCOPE: &str =
-    "the status must be from 400 to 599, or from 200 to 299 with a text of the body";
-
 /// A response of the API, described by its status and content.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct ResponseRule {
+pub(crate) struct ResponseRule {
     status: u16,
     /// A header that must be present.
     #[serde(default)]
@@ -31,11 +27,15 @@ struct HeaderRule {
 }
 
 impl ResponseRule {
+    /// Which responses a rule can name, for errors.
+    pub(crate) const SCOPE: &str =
+        "the status must be from 400 to 599, or from 200 to 299 with a text of the body";
+
     /// Reads a list such as `403 token expired; 419`: statuses, each with a text of the body if it needs one.
     ///
     /// # Errors
     /// Returns what is wrong with which entry, and nothing of the list.
-    pub(super) fn read_list(list: &str) -> Result<Vec<Self>, String> {
+    pub(crate) fn read_list(list: &str) -> Result<Vec<Self>, String> {
         let entries = list.split([';', '\n']).map(str::trim);
         let entries = entries.filter(|entry| !entry.is_empty()).enumerate();
         let read = |(at, entry)| Self::read(entry).ok_or_else(|| wrong_entry(at + 1));
@@ -53,18 +53,18 @@ impl ResponseRule {
     }
 
     /// Returns whether the rule leaves some responses with their usual meaning.
-    pub(super) fn is_narrow(&self) -> bool {
+    pub(crate) fn is_narrow(&self) -> bool {
         match self.status {
             200..300 => self.header.is_some() || self.text.as_ref().is_some_and(|t| !t.is_empty()),
             status => (400..600).contains(&status),
         }
     }
 
-    pub(super) fn reads_body(&self, status: u16) -> bool {
+    pub(crate) fn reads_body(&self, status: u16) -> bool {
         self.status == status && self.text.is_some()
     }
 
-    pub(super) fn matches(&self, status: u16, headers: &HeaderMap, body_start: &str) -> bool {
+    pub(crate) fn matches(&self, status: u16, headers: &HeaderMap, body_start: &str) -> bool {
         let has_header = |rule: &HeaderRule| rule.matches(headers);
         let has_text = |wanted: &String| contains_ignoring_case(body_start, wanted);
         self.status == status
@@ -83,13 +83,14 @@ impl HeaderRule {
 }
 
 fn wrong_entry(number: usize) -> String {
+    let scope = ResponseRule::SCOPE;
     format!(
-        "entry {number} is not usable: {SCOPE}. Write a status and, after a space, the text; a semicolon separates \
+        "entry {number} is not usable: {scope}. Write a status and, after a space, the text; a semicolon separates \
          entries, as in \"403 token expired; 419\""
     )
 }
 
-pub(super) fn contains_ignoring_case(text: &str, wanted: &str) -> bool {
+pub(crate) fn contains_ignoring_case(text: &str, wanted: &str) -> bool {
     let text = text.to_ascii_lowercase();
     text.contains(&wanted.to_ascii_lowercase())
 }

@@ -8,26 +8,26 @@ use std::net::IpAddr;
 /// The credential is configured incorrectly. The text says where, and how to fix it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the OAuth2 credential is not usable: {0}")]
-pub(crate) struct ConfigError(pub(super) String);
+pub(crate) struct ConfigError(pub(crate) String);
 
 /// The values of the names in templates.
-pub(super) struct Variables<'a> {
+pub(crate) struct Variables<'a> {
     /// The credential fields that component.json declares; only they are read from the configuration.
-    pub(super) fields: Vec<&'a str>,
-    pub(super) config: &'a Value,
-    pub(super) env: &'a dyn Fn(&str) -> Option<String>,
+    pub(crate) fields: Vec<&'a str>,
+    pub(crate) config: &'a Value,
+    pub(crate) env: &'a dyn Fn(&str) -> Option<String>,
 }
 
 impl Variables<'_> {
     /// Whether every name in `template` has a value.
-    pub(super) fn are_defined(&self, template: &str) -> bool {
+    pub(crate) fn are_defined(&self, template: &str) -> bool {
         let parts = template.split("{{").skip(1);
         let mut names = parts.filter_map(|part| part.split_once("}}"));
         names.all(|(name, _)| self.lookup(name).is_some())
     }
 
     /// Replaces the names in `template` with their values. `place` is where the template is written, for the error.
-    pub(super) fn expand(&self, place: &str, template: &str) -> Result<String, ConfigError> {
+    pub(crate) fn expand(&self, place: &str, template: &str) -> Result<String, ConfigError> {
         self.fill(place, template, |_, _| true)
     }
 
@@ -36,7 +36,7 @@ impl Variables<'_> {
     /// A value that a user enters may be the whole beginning of a URL, or a part of its host or path, but must not
     /// extend beyond that part. For example, with `https://{{tenant}}.example.com` and the tenant `evil.test/`, the
     /// client secret would be sent to another host.
-    pub(super) fn url(&self, place: &str, template: &str) -> Result<Url, ConfigError> {
+    pub(crate) fn url(&self, place: &str, template: &str) -> Result<Url, ConfigError> {
         parse_url(
             place,
             &self.fill(place, template.trim(), stays_inside_its_part)?,
@@ -44,7 +44,7 @@ impl Variables<'_> {
     }
 
     /// Expands `template` as [`url`](Self::url) does, to any number of URLs with spaces between them.
-    pub(super) fn urls(&self, place: &str, template: &str) -> Result<Vec<Url>, ConfigError> {
+    pub(crate) fn urls(&self, place: &str, template: &str) -> Result<Vec<Url>, ConfigError> {
         let text = self.fill(place, template.trim(), stays_inside_its_part)?;
         let urls = text.split_whitespace();
         urls.map(|url| parse_url(place, url)).collect()
@@ -159,7 +159,7 @@ fn stays_inside_its_part(before: &str, value: &str) -> bool {
 }
 
 /// Returns whether any token may be sent to this URL: over TLS, or within this machine.
-pub(super) fn is_safe(url: &Url) -> bool {
+pub(crate) fn is_safe(url: &Url) -> bool {
     url.scheme() == "https" || (url.scheme() == "http" && is_this_machine(url))
 }
 
