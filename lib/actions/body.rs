@@ -48,6 +48,7 @@ pub struct FileToSend {
 #[derive(Deserialize)]
 #[serde(
     untagged,
+    deny_unknown_fields,
     expecting = "a name, or an object with `name`, `part` and `fileName`"
 )]
 pub enum FileChoice {

@@ -1,7 +1,7 @@
 //! The items of a list: when each has changed, and which of them are unusable.
 
 use super::{
-    order::{is_readable, text_of},
+    order::{Kind, is_readable, text_of},
     poll_config::Config,
     position::Key,
 };
@@ -62,6 +62,23 @@ impl Change {
                 reason: reason.unwrap_or_default(),
             }),
         }
+    }
+}
+
+impl Change {
+    /// Returns the change if its time is of this kind, which the first change sets.
+    pub fn of_kind(self, kind: &mut Option<Kind>) -> Result<Self, Unusable> {
+        if *kind.get_or_insert(Kind::of(&self.changed)) == Kind::of(&self.changed) {
+            return Ok(self);
+        }
+        Err(Unusable {
+            shown: shown_id(Some(&self.id)),
+            reason: format!(
+                "{:?} has no order with the times of the other items, because it is of another kind (`changedField`)",
+                shortened(&text_of(&self.changed))
+            ),
+            key: Key::of(&self.item.to_string()),
+        })
     }
 }
 

@@ -21,7 +21,7 @@ pub struct Gaps<'a> {
 
 /// An item next to a gap.
 #[derive(Clone)]
-struct Neighbour {
+pub struct Neighbour {
     shown: String,
     key: Key,
 }
@@ -42,23 +42,26 @@ impl<'a> Gaps<'a> {
         }
     }
 
+    /// The items of a page, as neighbours of gaps.
+    pub fn neighbours(&self, items: &[Value]) -> Vec<Neighbour> {
+        let neighbour = |item| Neighbour::of(item, self.config);
+        items.iter().map(neighbour).collect()
+    }
+
     /// Takes the items of the next page. Returns the gaps that end on it.
-    pub fn pass(&mut self, items: &[Value], unreadable: Vec<Unreadable>) -> Vec<Gap> {
+    pub fn pass(&mut self, items: Vec<Neighbour>, unreadable: Vec<Unreadable>) -> Vec<Gap> {
         let mut unreadable = unreadable.into_iter().peekable();
         let mut gaps = Vec::new();
-        for at in 0..=items.len() {
-            while let Some(next) =
-                unreadable.next_if(|next| next.items_before == at || at == items.len())
-            {
+        for (at, neighbour) in items.into_iter().enumerate() {
+            while let Some(next) = unreadable.next_if(|next| next.items_before == at) {
                 self.open.push(next);
             }
-            let Some(item) = items.get(at) else { break };
-            let neighbour = Neighbour::of(item, self.config);
             if !self.open.is_empty() {
                 gaps.extend(self.take(Some(neighbour.clone())));
             }
             self.last = Some(neighbour);
         }
+        self.open.extend(unreadable);
         gaps
     }
 

@@ -12,7 +12,25 @@ use std::cmp::Ordering;
 /// A second in nanoseconds. A number is counted in billionths as well, so this is also the number 1.
 const ONE: i128 = 1_000_000_000;
 
-/// The order of two values of one field.
+/// What a value is. Only values of one kind have an order among themselves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Number,
+    Time,
+    Text,
+}
+
+impl Kind {
+    pub fn of(value: &Value) -> Self {
+        match (number(value), http::time_of(value)) {
+            (Some(_), _) => Self::Number,
+            (None, Some(_)) => Self::Time,
+            (None, None) => Self::Text,
+        }
+    }
+}
+
+/// The order of two values of one kind, or of a time and the number for one.
 pub fn compare(a: &Value, b: &Value) -> Ordering {
     if let (Some(a), Some(b)) = (number(a), number(b)) {
         return a.cmp(&b);
@@ -82,6 +100,7 @@ fn decimal(text: &str) -> Option<i128> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::strategy::Strategy as _;
     use serde_json::json;
 
     #[test]
@@ -170,6 +189,30 @@ mod tests {
             let value = Value::String(text);
             compare(&value, &json!("2026-01-01"));
             let _ = http_date(&value);
+        });
+    }
+
+    #[test]
+    fn values_of_one_kind_have_a_total_order() {
+        let value = proptest::prop_oneof![
+            "[0-9]{1,3}(\\.[0-9]{1,2})?".prop_map(Value::from),
+            (-50..50_i64).prop_map(Value::from),
+            "[0-9a-f]{1,3}".prop_map(Value::from),
+            "2026-0[1-9]-0[1-9]T0[0-9]:00:00(Z|\\+0[1-9]:00)".prop_map(Value::from),
+            "(Sat|Sun), 0[1-9] Jan 2026 0[0-9]:00:00 [+-]0100".prop_map(Value::from),
+        ];
+        proptest::proptest!(|(values in proptest::collection::vec(value, 0..60))| {
+            for kind in [Kind::Number, Kind::Time, Kind::Text] {
+                let mut values: Vec<_> = values.iter().filter(|value| Kind::of(value) == kind).collect();
+                // Panics if it finds no total order.
+                values.sort_by(|a, b| compare(a, b));
+                for (at, earlier) in values.iter().enumerate() {
+                    for later in &values[at..] {
+                        assert_ne!(compare(earlier, later), Ordering::Greater, "{earlier} {later}");
+                        assert_eq!(compare(later, earlier), compare(earlier, later).reverse());
+                    }
+                }
+            }
         });
     }
 }

@@ -5,13 +5,13 @@ use super::{
     poll_config::Config,
 };
 use crate::api::{self, ResponseError};
-use anyhow::bail;
+use anyhow::{bail, ensure};
 use reqwest::{
     StatusCode, Url,
     header::{ACCEPT, IF_MODIFIED_SINCE},
 };
 use sailor::{
-    http::{ListPage, PageRequest, Paging, RateLimiter, read_around},
+    http::{self, ListPage, PageRequest, Paging, RateLimiter, read_around},
     oauth2::Error,
     prelude::*,
 };
@@ -34,6 +34,7 @@ pub struct PageReader<'a> {
     size: Option<u64>,
     /// The number of items on the last page.
     last_count: Option<u64>,
+    is_first_page: bool,
     /// The time in the query.
     pub since: Option<Value>,
 }
@@ -76,6 +77,7 @@ impl<'a> PageReader<'a> {
             warned,
             size: cx.config.page_size,
             last_count: None,
+            is_first_page: true,
             since: None,
         }
     }
@@ -89,9 +91,15 @@ impl<'a> PageReader<'a> {
         request: &PageRequest,
         paging: &Paging,
     ) -> anyhow::Result<Option<PageRead>> {
+        self.is_first_page = *request == paging.first();
         let read = match self.fetch_whole(request, self.size).await {
-            Ok(Some(page)) => Some(page_read(request, paging, page)?),
-            Ok(None) => None,
+            Ok(page) => {
+                // One page was too large, and the next ones need not be.
+                let usual = self.cx.config.page_size;
+                self.size = self.size.map(|size| size * 2).min(usual);
+                page.map(|page| page_read(request, paging, page))
+                    .transpose()?
+            }
             Err(error) if !is_about_content(&error) => return Err(error),
             Err(error) => self.read_despite(request, paging, error).await?,
         };
@@ -193,6 +201,12 @@ impl<'a> PageReader<'a> {
             async move {
                 let page = self.fetch_whole(&request, size).await?;
                 let items = page.map(|page| page.items).unwrap_or_default();
+                ensure!(
+                    items.len() as u64 <= count || matches!(unit, Unit::Pages),
+                    "a page cannot be read in parts, because the API returned {} items instead of {count}: set \
+                     `pageSizeParameter` to the parameter that says how many",
+                    items.len()
+                );
                 let mut sizes = sizes.lock().unwrap_or_else(PoisonError::into_inner);
                 sizes.push((count, items.len() as u64));
                 anyhow::Ok(items)
@@ -292,10 +306,13 @@ impl<'a> PageReader<'a> {
             };
             request = request.header(header, &value);
         }
-        let after_short_page = self.is_after_short_page();
+        // A page that the API has named itself exists: then such a status is an error.
+        let is_numbered = matches!(page, PageRequest::Number(_));
+        let may_be_beyond = is_numbered && self.is_after_short_page();
+        let is_first_page = self.is_first_page;
         let is_end = move |status: StatusCode| {
             let is_beyond = matches!(status.as_u16(), 400 | 404 | 416 | 422);
-            status == StatusCode::NOT_MODIFIED || (after_short_page && is_beyond)
+            (is_first_page && status == StatusCode::NOT_MODIFIED) || (may_be_beyond && is_beyond)
         };
         let response = request
             .accept(move |status| status.is_success() || is_end(status))
@@ -391,31 +408,5 @@ fn is_about_content(error: &anyhow::Error) -> bool {
     if error.is::<ResponseError>() {
         return true;
     }
-    match error.downcast_ref::<Error>() {
-        Some(Error::Status { status, .. }) => {
-            status.is_server_error() && *status != StatusCode::SERVICE_UNAVAILABLE
-        }
-        _ => false,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::most_items;
-
-    #[test]
-    fn a_limit_shows_in_the_sizes_of_parts() {
-        for (sizes, most) in [
-            (&[(8, 2), (8, 2), (4, 2)][..], Some(2)),
-            (&[(8, 2), (1, 1)], Some(2)),
-            // The list ends.
-            (&[(8, 8), (8, 2), (4, 0)], None),
-            // Items are left out of some pages.
-            (&[(8, 2), (8, 5), (8, 8)], None),
-            (&[(1, 1), (1, 0), (1, 1)], None),
-            (&[], None),
-        ] {
-            assert_eq!(most_items(sizes), most, "{sizes:?}");
-        }
-    }
+    error.downcast_ref().is_some_and(http::may_be_about_content)
 }

@@ -4,7 +4,7 @@
 use super::{
     changes::{Change, Unusable},
     gaps::{Gap, Gaps},
-    order::compare,
+    order::{Kind, compare},
     page_reader::{PageRead, PageReader},
     poll_config::{Config, Emit},
     position::{Key, Memory, Position},
@@ -92,6 +92,8 @@ struct Poll<'a> {
     /// How many of them were reported.
     unusable_reported: usize,
     has_usable: bool,
+    /// What the times of the items are: times, numbers or texts.
+    kind: Option<Kind>,
     /// The last page had only items of pages before it.
     after_repeated_page: bool,
     /// The page that is requested again for that.
@@ -110,6 +112,7 @@ impl<'a> Poll<'a> {
             position: start.clone(),
             progress: start.clone(),
             has_usable: start.has_changes(),
+            kind: start.kind(),
             start,
             met: HashSet::new(),
             collected: Vec::new(),
@@ -130,7 +133,7 @@ impl<'a> Poll<'a> {
         reader.since = self.start.query_value().cloned();
         while let Some(request) = next {
             let page = (&request, reader.since.as_ref().map(Value::to_string));
-            let is_again = self.asked_again.as_ref() == Some(&request);
+            let is_again = self.asked_again.take() == Some(request.clone());
             if !is_again && !guard.may_request(&page, items_before).await? {
                 break;
             }
@@ -138,7 +141,7 @@ impl<'a> Poll<'a> {
                 break;
             };
             items_before = page.items.len();
-            next = self.take_page(page, &request, &paging).await?;
+            next = self.take_page(page, &request, is_again, &paging).await?;
             next = next.map(|next| self.by_time(next, &paging, &mut reader));
             if next.as_ref() == Some(&paging.first()) {
                 self.report_gap_at_end().await?;
@@ -161,14 +164,19 @@ impl<'a> Poll<'a> {
         &mut self,
         page: PageRead,
         request: &PageRequest,
+        is_again: bool,
         paging: &Paging,
     ) -> anyhow::Result<Option<PageRequest>> {
+        let neighbours = self.gaps.neighbours(&page.items);
         let (is_empty, met_before) = (page.items.is_empty(), self.met.len());
-        let unusable_before = self.unusable.len();
-        let gaps = self.gaps.pass(&page.items, page.unreadable);
         let (mut new, known) = self.take_changes(page.items);
-        let is_repeated =
-            !is_empty && self.met.len() == met_before && self.unusable.len() == unusable_before;
+        let is_repeated = !is_empty && self.met.len() == met_before && *request != paging.first();
+        if is_repeated && !is_again && !self.after_repeated_page {
+            // The API may have mistaken the page, and its items would be missed.
+            self.asked_again = Some(request.clone());
+            return Ok(self.asked_again.clone());
+        }
+        let gaps = self.gaps.pass(neighbours, page.unreadable);
         if self.config.is_sorted {
             self.check_sorted(&new)?;
         }
@@ -184,17 +192,13 @@ impl<'a> Poll<'a> {
         if self.saves_each_page() {
             self.progress = self.position.clone().with_reports_of(&self.progress);
         }
-        if is_repeated && self.after_repeated_page {
+        // A single repeated page is normal: items that move to the front shift the others to the next page. A page that the
+        // API names itself is followed: another one can have new items.
+        let is_numbered = matches!(request, PageRequest::Number(_));
+        if is_repeated && is_numbered && self.after_repeated_page {
             self.report_repeated().await?;
             return Ok(None);
         }
-        let is_repeated = is_repeated && *request != paging.first();
-        if is_repeated && self.asked_again.as_ref() != Some(request) {
-            // The API may have mistaken the page, and its items would be missed.
-            self.asked_again = Some(request.clone());
-            return Ok(self.asked_again.clone());
-        }
-        // A single repeated page is normal: items that move to the front shift the others to the next page.
         self.after_repeated_page = is_repeated;
         Ok(page.next)
     }
@@ -203,7 +207,8 @@ impl<'a> Poll<'a> {
     fn take_changes(&mut self, items: Vec<Value>) -> (Vec<Change>, Vec<Change>) {
         let (mut new, mut known) = (Vec::new(), Vec::new());
         for item in items {
-            match Change::of(item, self.config) {
+            let change = Change::of(item, self.config);
+            match change.and_then(|change| change.of_kind(&mut self.kind)) {
                 Ok(change) => {
                     self.has_usable = true;
                     let is_first = self.met.insert(change.key.clone());

@@ -1,6 +1,6 @@
 //! How far polling has come.
 
-use super::order::compare;
+use super::order::{Kind, compare};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::{
@@ -98,6 +98,11 @@ impl Position {
     /// The time to send in the query; `None` requests all items.
     pub fn query_value(&self) -> Option<&Value> {
         non_empty(&self.before)
+    }
+
+    /// What the times of its changes are; `None` before the first change, because the start can be given in another way.
+    pub fn kind(&self) -> Option<Kind> {
+        self.has_changes().then(|| Kind::of(&self.since))
     }
 
     /// Whether a change was emitted before.

@@ -36,7 +36,8 @@ pub(crate) trait EventSink: Send + Sync + 'static {
     fn emit(&self, event: Event) -> BoxFuture<'_, anyhow::Result<Confirm>>;
 }
 
-/// A body that [`Emitter::data_each`] could not emit. An error event has reported it.
+/// A body that [`Emitter::data_each`] did not emit. If publishing it has failed, an error event has reported that, without what
+/// identifies the body.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct NotEmitted {
@@ -44,18 +45,44 @@ pub struct NotEmitted {
     pub position: usize,
     /// Why it was not emitted.
     pub error: anyhow::Error,
-    /// Whether the message can never be emitted: it is too large, or the broker rejects it. Otherwise a later attempt may
-    /// succeed.
+    /// Whether the message can never be emitted: the body cannot be written as JSON, the message is too large, or the broker
+    /// rejects it. Otherwise a later attempt may succeed.
     pub is_permanent: bool,
 }
 
 impl NotEmitted {
     fn of(position: usize, error: anyhow::Error) -> Self {
-        let is_permanent = is_unpublishable(&error);
+        let is_permanent = error.is::<Unwritable>() || is_unpublishable(&error);
         Self {
             position,
             error,
             is_permanent,
+        }
+    }
+}
+
+/// A body that cannot be written as JSON.
+#[derive(Debug, thiserror::Error)]
+#[error("the body cannot be emitted")]
+struct Unwritable;
+
+/// The error of the bodies after one that was not emitted for a passing reason.
+const STOPPED: &str = "an earlier message could not be emitted";
+
+/// What [`Emitter::data_each`] did not emit.
+#[derive(Default)]
+struct EachEmitted {
+    failed: Vec<NotEmitted>,
+    /// A message was not emitted for a passing reason.
+    has_stopped: bool,
+}
+
+impl EachEmitted {
+    fn note(&mut self, position: usize, result: anyhow::Result<()>) {
+        if let Err(error) = result {
+            let failed = NotEmitted::of(position, error);
+            self.has_stopped |= !failed.is_permanent;
+            self.failed.push(failed);
         }
     }
 }
@@ -148,7 +175,7 @@ impl Emitter {
     }
 
     /// Emits a message for each body, in order, with up to 32 unconfirmed at once, and goes on after one that cannot be
-    /// emitted, such as one that is too large. Returns those that were not emitted.
+    /// emitted, such as one that is too large. After a passing failure the rest is left. Returns those that were not emitted.
     ///
     /// ```
     /// use sailor::{prelude::*, testing::Harness};
@@ -170,32 +197,31 @@ impl Emitter {
     where
         I: IntoIterator<Item: Serialize + Send, IntoIter: Send>,
     {
-        let mut failed = Vec::new();
-        let mut note = |(position, result): (usize, anyhow::Result<()>)| {
-            failed.extend(result.err().map(|error| NotEmitted::of(position, error)));
-        };
+        let mut each = EachEmitted::default();
         let mut unconfirmed = FuturesUnordered::new();
-        for (at, body) in bodies.into_iter().enumerate() {
-            let message = message_from_body(&body);
+        for (position, body) in bodies.into_iter().enumerate() {
             if unconfirmed.len() == MAX_UNCONFIRMED
-                && let Some(result) = unconfirmed.next().await
+                && let Some((position, result)) = unconfirmed.next().await
             {
-                note(result);
+                each.note(position, result);
             }
-            match self.enqueue(message).await {
-                Ok(confirm) => unconfirmed.push(confirmed(confirm).map(move |result| (at, result))),
-                Err(error) => note((at, Err(error))),
+            let published = match message_from_body(&body) {
+                _ if each.has_stopped => Err(anyhow::anyhow!(STOPPED)),
+                Ok(message) => self.0.emit(Event::Data(message)).await,
+                Err(error) => Err(error.context(Unwritable)),
+            };
+            match published {
+                Ok(confirm) => {
+                    unconfirmed.push(confirmed(confirm).map(move |result| (position, result)));
+                }
+                Err(error) => each.note(position, Err(error)),
             }
         }
-        while let Some(result) = unconfirmed.next().await {
-            note(result);
+        while let Some((position, result)) = unconfirmed.next().await {
+            each.note(position, result);
         }
-        failed.sort_unstable_by_key(|failed| failed.position);
-        failed
-    }
-
-    async fn enqueue(&self, message: anyhow::Result<Object>) -> anyhow::Result<Confirm> {
-        self.0.emit(Event::Data(message?)).await
+        each.failed.sort_unstable_by_key(|failed| failed.position);
+        each.failed
     }
 
     /// Emits a message for each item of a stream, in order, with up to 32 unconfirmed at once.
@@ -214,7 +240,7 @@ impl Emitter {
             if unconfirmed.len() == MAX_UNCONFIRMED {
                 unconfirmed.next().await.transpose()?;
             }
-            let confirm = self.enqueue(message).await?;
+            let confirm = self.0.emit(Event::Data(message?)).await?;
             unconfirmed.push(confirmed(confirm));
         }
         while let Some(result) = unconfirmed.next().await {

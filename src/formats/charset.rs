@@ -75,7 +75,10 @@ fn charset(content_type: Option<&str>) -> Option<&str> {
     let parameters = content_type?.split(';').skip(1);
     let mut parameters = parameters.filter_map(|parameter| parameter.split_once('='));
     let (_, value) = parameters.find(|(name, _)| name.trim().eq_ignore_ascii_case("charset"))?;
-    Some(value.trim().trim_matches(['"', '\'']))
+    let label = value.trim().trim_matches(['"', '\'']);
+    // Text that is called ASCII and is not is mostly UTF-8.
+    let is_ascii = label.eq_ignore_ascii_case("us-ascii") || label.eq_ignore_ascii_case("ascii");
+    (!is_ascii).then_some(label)
 }
 
 #[cfg(test)]
@@ -109,6 +112,11 @@ mod tests {
             ),
             (b"M\xfcller", Some("text/plain"), None),
             (b"M", Some("text/plain; charset=klingon"), None),
+            (
+                b"M\xc3\xbc",
+                Some("text/plain; charset=US-ASCII"),
+                Some("Mü"),
+            ),
             (b"", None, Some("")),
         ] {
             assert_eq!(

@@ -120,7 +120,7 @@ pub fn looks_like_time(text: &str) -> bool {
         .collect();
     let is_date = digits.len() >= 3 && digits[..3].iter().any(|group| group.len() == 4);
     let has_month = text
-        .split(|c: char| !c.is_alphabetic())
+        .split(|c: char| !c.is_alphanumeric())
         .any(|word| month(word).is_some());
     has_clock || is_date || (has_month && !digits.is_empty())
 }

@@ -1,5 +1,8 @@
 //! Reading a list around an item that the API cannot return.
 
+use crate::oauth2;
+use reqwest::StatusCode;
+
 /// The most requests in a row that may fail: then the API itself is at fault.
 const MAX_FAILURES: u32 = 20;
 
@@ -91,6 +94,26 @@ where
         }
     }
     Ok(around)
+}
+
+/// Returns whether a request may have failed because of what it asks for: the API has a fault (a status from 500, except 503),
+/// and does not say that it is busy.
+///
+/// ```
+/// use sailor::{http::may_be_about_content, oauth2::Error};
+///
+/// assert!(!may_be_about_content(&Error::Config("no client id".to_owned())));
+/// ```
+#[must_use]
+pub fn may_be_about_content(error: &oauth2::Error) -> bool {
+    match error {
+        oauth2::Error::Status {
+            status,
+            busy: false,
+            ..
+        } => status.is_server_error() && *status != StatusCode::SERVICE_UNAVAILABLE,
+        _ => false,
+    }
 }
 
 /// The parts of a range, the first one last. Their number is the smallest prime factor of `count`.

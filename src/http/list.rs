@@ -33,8 +33,8 @@ pub struct NoList(String);
 /// ```
 ///
 /// # Errors
-/// Returns an error if there is something else at the pointer, or if the list is missing and another member beside it is a
-/// list of objects: then the pointer may be wrong.
+/// Returns an error if there is something else at the pointer. It does so too if the list is missing and another member beside
+/// it is a list of objects, because the pointer may be wrong, or if the response has an `error` or `errors`.
 pub fn take_list(response: &mut Value, pointer: &str) -> Result<List, NoList> {
     let found = |items| {
         Ok(List {
@@ -42,6 +42,9 @@ pub fn take_list(response: &mut Value, pointer: &str) -> Result<List, NoList> {
             is_missing: false,
         })
     };
+    if !response.pointer(pointer).is_some_and(Value::is_array) && names_an_error(response) {
+        return Err(NoList(pointer.to_owned()));
+    }
     match response.pointer_mut(pointer).map(Value::take) {
         Some(Value::Array(items)) => return found(items),
         Some(Value::Null) => return found(vec![]),
@@ -57,6 +60,21 @@ pub fn take_list(response: &mut Value, pointer: &str) -> Result<List, NoList> {
     } else {
         Err(NoList(pointer.to_owned()))
     }
+}
+
+/// Whether a response says that the request has failed, as in GraphQL and JSON-RPC.
+fn names_an_error(response: &Value) -> bool {
+    let says_something = |value: &Value| match value {
+        Value::Null | Value::Bool(false) => false,
+        Value::Array(errors) => !errors.is_empty(),
+        Value::Object(error) => !error.is_empty(),
+        Value::String(text) => !text.is_empty(),
+        Value::Bool(true) | Value::Number(_) => true,
+    };
+    let members = ["error", "errors"].iter();
+    members
+        .filter_map(|name| response.get(name))
+        .any(says_something)
 }
 
 /// Whether a response without a list at the pointer has no items.
@@ -96,6 +114,12 @@ mod tests {
             (json!({ "a": {} }), "/a/b", vec![], true),
             (json!({ "a": null, "x": 1 }), "/a/b", vec![], true),
             (
+                json!({ "a": null, "error": null, "errors": {} }),
+                "/a",
+                vec![],
+                false,
+            ),
+            (
                 json!({ "resultSizeEstimate": 0 }),
                 "/messages",
                 vec![],
@@ -124,6 +148,12 @@ mod tests {
             (json!({ "records": [{ "id": 1 }] }), "/items"),
             (json!({ "x": 1 }), "/a/b"),
             (json!([{ "id": 1 }]), "/a"),
+            (
+                json!({ "data": null, "errors": [{ "message": "no" }] }),
+                "/data/items",
+            ),
+            (json!({ "result": null, "error": { "code": 1 } }), "/result"),
+            (json!({ "ok": false, "error": "ratelimited" }), "/messages"),
         ] {
             let error = take_list(&mut response, pointer).expect_err(pointer);
             assert_eq!(

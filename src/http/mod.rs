@@ -5,7 +5,7 @@
 //! | responses with a limit, in any character set | [`read_body`], [`read_json`], [`read_text`], [`headers_as_json`] |
 //! | bytes that were read already | [`parse_json`], [`decode_text`], [`decode_text_lossy`] |
 //! | lists in pages | [`pages`], [`Paging`], [`PageGuard`], [`take_list`], [`next_link`] |
-//! | a list with an item that cannot be read | [`read_around`] |
+//! | a list with an item that cannot be read | [`read_around`], [`may_be_about_content`] |
 //! | times in any notation | [`parse_time`], [`time_of`], [`looks_like_time`], [`http_date`] |
 //! | names of files | [`file_name`] |
 //! | ids in paths | [`path_segment`] |
@@ -29,7 +29,7 @@ pub use crate::formats::{
     time::{http_date, looks_like_time, parse_time, time_of},
 };
 pub use body::{BodyError, headers_as_json, read_body, read_json, read_text};
-pub use isolate::{Around, read_around};
+pub use isolate::{Around, may_be_about_content, read_around};
 pub use list::{List, NoList, take_list};
 pub use page_guard::{PageGuard, PageLimits, PagingError};
 pub use paging::{ListPage, PageRequest, Paging, pages};

@@ -61,7 +61,9 @@ impl PreparedRequest<'_> {
         is_accepted: impl FnOnce(StatusCode) -> bool,
     ) -> Result<Response, Error> {
         let (response, is_busy, token) = self.final_response().await?;
-        if is_accepted(response.status()) {
+        // A response that asks for fewer requests is no success, although its status may be.
+        let is_refused = is_busy && response.status().is_success();
+        if is_accepted(response.status()) && !is_refused {
             return Ok(response);
         }
         Err(self.status_error(response, is_busy, &token).await)

@@ -148,12 +148,17 @@ async fn a_part_and_its_file_have_names_of_their_own() {
         let sent = String::from_utf8_lossy(&call.body);
         assert!(sent.contains(&format!("form-data; {part}\r\n")), "{sent}");
     }
-    let wrong = json!({ "attachments": [{ "part": "file" }] });
-    let emitted = rig.post(json!({ "bodyType": "multipart" }), wrong).await;
-    assert!(
-        error_text(&emitted).contains("a name, or an object with `name`"),
-        "{emitted:?}"
-    );
+    for wrong in [
+        json!({ "part": "file" }),
+        json!({ "name": "one", "filename": "a.pdf" }),
+    ] {
+        let wrong = json!({ "attachments": [wrong] });
+        let emitted = rig.post(json!({ "bodyType": "multipart" }), wrong).await;
+        assert!(
+            error_text(&emitted).contains("a name, or an object with `name`"),
+            "{emitted:?}"
+        );
+    }
 }
 
 #[tokio::test]

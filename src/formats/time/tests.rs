@@ -91,6 +91,7 @@ fn other_texts_are_no_times() {
         ("etag-a", false),
         ("v1.2.3", false),
         ("march", false),
+        ("a1dec9", false),
         ("Sun, 31 Jan 2026 12:00:00 GMT", true),
         ("Decimal 5", false),
         ("", false),

@@ -6,7 +6,7 @@ use anyhow::ensure;
 use jiff::Timestamp;
 use reqwest::{StatusCode, Url};
 use sailor::{
-    http::{Around, ListPage, PageRequest, Paging, read_around},
+    http::{self, Around, ListPage, PageRequest, Paging, read_around},
     oauth2::{AuthorizedClient, Error},
 };
 use serde_json::Value;
@@ -331,7 +331,7 @@ fn may_be_about_content(error: &anyhow::Error) -> bool {
         return true;
     }
     match error.downcast_ref::<Error>() {
-        Some(Error::Status { status, .. }) => status.is_server_error() && !is_busy(error),
+        Some(error @ Error::Status { .. }) => http::may_be_about_content(error),
         Some(Error::NoResponse { .. }) => true,
         _ => false,
     }

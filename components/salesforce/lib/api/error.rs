@@ -1,7 +1,11 @@
 //! Salesforce's errors, with its own texts.
 
 use reqwest::StatusCode;
-use sailor::{Rebound, http::BodyError, oauth2::Error};
+use sailor::{
+    Rebound,
+    http::{self, BodyError},
+    oauth2::Error,
+};
 use serde::Deserialize;
 use std::fmt;
 
@@ -190,10 +194,10 @@ pub fn is_about_content(error: &anyhow::Error) -> bool {
     if error.is::<ResponseError>() {
         return true;
     }
-    let status = match (error.downcast_ref::<Error>(), ApiError::find(error)) {
-        (Some(error), _) => error.status(),
-        (None, refused) => refused.map(|refused| refused.status),
-    };
-    status
-        .is_some_and(|status| status.is_server_error() && status != StatusCode::SERVICE_UNAVAILABLE)
+    let is_fault =
+        |status: StatusCode| status.is_server_error() && status != StatusCode::SERVICE_UNAVAILABLE;
+    match error.downcast_ref::<Error>() {
+        Some(error) => http::may_be_about_content(error),
+        None => ApiError::find(error).is_some_and(|refused| is_fault(refused.status)),
+    }
 }
