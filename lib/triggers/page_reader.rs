@@ -7,7 +7,7 @@ use super::{
 use crate::api::{self, ResponseError};
 use anyhow::{bail, ensure};
 use reqwest::{
-    StatusCode, Url,
+    Url,
     header::{ACCEPT, IF_MODIFIED_SINCE},
 };
 use sailor::{
@@ -63,6 +63,24 @@ enum Unit {
     Items,
     /// Offsets count pages of an unknown size.
     Pages,
+}
+
+impl Unit {
+    /// What was not read of a range that begins at `offset`.
+    fn unreadable(self, offset: u64, at: Vec<(u64, anyhow::Error)>) -> Vec<Unreadable> {
+        let place = |at: u64| match self {
+            Self::Items => format!("the item after {at} others"),
+            Self::Pages => format!("page {at}"),
+        };
+        let unreadable = at.into_iter().enumerate();
+        unreadable
+            .map(|(unreadable_before, (at, error))| Unreadable {
+                place: place(at),
+                items_before: (at - offset) as usize - unreadable_before,
+                error,
+            })
+            .collect()
+    }
 }
 
 impl<'a> PageReader<'a> {
@@ -219,19 +237,8 @@ impl<'a> PageReader<'a> {
                 "a page cannot be read in parts, because the API returns no more than {most} items: set `pageSize` to {most}"
             );
         }
-        let place = |at: u64| match unit {
-            Unit::Items => format!("the item after {at} others"),
-            Unit::Pages => format!("page {at}"),
-        };
-        let unreadable = around.unreadable.into_iter().enumerate();
         Ok(PageRead {
-            unreadable: unreadable
-                .map(|(unreadable_before, (at, error))| Unreadable {
-                    place: place(at),
-                    items_before: (at - offset) as usize - unreadable_before,
-                    error,
-                })
-                .collect(),
+            unreadable: unit.unreadable(offset, around.unreadable),
             items: around.items,
             next: Some(PageRequest::Number(number(offset + count, count))),
         })
@@ -306,20 +313,13 @@ impl<'a> PageReader<'a> {
             };
             request = request.header(header, &value);
         }
-        // A page that the API has named itself exists: then such a status is an error.
-        let is_numbered = matches!(page, PageRequest::Number(_));
-        let may_be_beyond = is_numbered && self.is_after_short_page();
-        let is_first_page = self.is_first_page;
-        let is_end = move |status: StatusCode| {
-            let is_beyond = matches!(status.as_u16(), 400 | 404 | 416 | 422);
-            (is_first_page && status == StatusCode::NOT_MODIFIED) || (may_be_beyond && is_beyond)
-        };
+        let is_end = self.end_statuses(page);
         let response = request
-            .accept(move |status| status.is_success() || is_end(status))
+            .accept(move |status| status.is_success() || is_end.contains(&status.as_u16()))
             .send()
             .await
             .map_err(|error| with_remedy(error, page))?;
-        if is_end(response.status()) {
+        if is_end.contains(&response.status().as_u16()) {
             return Ok(None);
         }
         let (url, headers) = (response.url().clone(), response.headers().clone());
@@ -332,6 +332,17 @@ impl<'a> PageReader<'a> {
             items,
             body,
         }))
+    }
+
+    /// The statuses that say that there are no items: nothing has changed, or the page is beyond the last one. A page that the
+    /// API has named itself exists, so there they are errors.
+    fn end_statuses(&self, page: &PageRequest) -> &'static [u16] {
+        let may_be_beyond = matches!(page, PageRequest::Number(_)) && self.is_after_short_page();
+        match (self.is_first_page, may_be_beyond) {
+            (true, _) => &[304],
+            (false, true) => &[400, 404, 416, 422],
+            (false, false) => &[],
+        }
     }
 
     fn take_items(&self, body: &mut Value) -> anyhow::Result<Vec<Value>> {

@@ -62,6 +62,9 @@ const ZONES: [(&str, i8); 12] = [
 /// | JSON dates of .NET | `/Date(1769860800000+0100)/` |
 /// | seconds, milliseconds, microseconds or nanoseconds since 1970 | `1769860800`, `1769860800.5`, `1769860800000` |
 ///
+/// The size of a number tells its unit: up to eleven digits are seconds, up to fourteen milliseconds, and up to seventeen
+/// microseconds. So milliseconds before March 1973 are taken for seconds. 0 is a time too, although some APIs mean "none" by it.
+///
 /// Returns `None` for any other text. That includes `01/02/2026`, which is January or February.
 ///
 /// ```
