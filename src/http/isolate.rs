@@ -22,7 +22,8 @@ pub struct Around<T, E> {
 ///
 /// An item counts as unreadable only if a request after it succeeds, and no more than 20 requests may fail in a row. So
 /// a failure of the whole API is not taken for a series of unreadable items. After the last item of the page, the items
-/// that follow the page are requested one by one until one can be read; they are not returned.
+/// that follow the page are requested one by one until one can be read; they are not returned. At the end, each unreadable item
+/// is requested once more.
 ///
 /// ```
 /// use sailor::http::read_around;
@@ -52,22 +53,20 @@ where
     F: FnMut(u64, u64) -> R,
     R: Future<Output = Result<Vec<T>, E>>,
 {
-    let mut around = Around {
-        items: vec![],
-        unreadable: vec![],
-    };
+    // What was read, in the order of the list.
+    let mut read: Vec<(u64, Result<Vec<T>, E>)> = vec![];
     // The parts that are left, the next one last.
     let mut parts = split(offset, count);
     let mut is_confirmed = !parts.is_empty();
     if parts.is_empty() {
-        around.unreadable.push((offset, error));
+        read.push((offset, Err(error)));
     }
     let mut failures = 0;
     while let Some((offset, count)) = parts.pop() {
         match fetch(offset, count).await {
             Ok(items) => {
                 (failures, is_confirmed) = (0, true);
-                around.items.extend(items);
+                read.push((offset, Ok(items)));
             }
             Err(error) if failures == MAX_FAILURES || !is_about_content(&error) => {
                 return Err(error);
@@ -77,7 +76,7 @@ where
                 let smaller = split(offset, count);
                 if smaller.is_empty() {
                     is_confirmed = false;
-                    around.unreadable.push((offset, error));
+                    read.push((offset, Err(error)));
                 }
                 parts.extend(smaller);
             }
@@ -93,7 +92,30 @@ where
             Err(_) => (failures, next) = (failures + 1, next.saturating_add(1)),
         }
     }
-    Ok(around)
+    // The failure may have been a passing one.
+    for (offset, result) in read.iter_mut().filter(|(_, result)| result.is_err()) {
+        match fetch(*offset, 1).await {
+            Err(error) if !is_about_content(&error) => return Err(error),
+            again => *result = again,
+        }
+    }
+    Ok(Around::of(read))
+}
+
+impl<T, E> Around<T, E> {
+    fn of(read: Vec<(u64, Result<Vec<T>, E>)>) -> Self {
+        let mut around = Self {
+            items: vec![],
+            unreadable: vec![],
+        };
+        for (offset, result) in read {
+            match result {
+                Ok(items) => around.items.extend(items),
+                Err(error) => around.unreadable.push((offset, error)),
+            }
+        }
+        around
+    }
 }
 
 /// Returns whether a request may have failed because of what it asks for: the API has a fault (a status from 500, except 503),
