@@ -176,6 +176,11 @@ impl Transport for MemoryTransport {
         SettleOutcome::Sent
     }
 
+    fn can_publish(&self) -> bool {
+        // A failure that a test asks for is one of the whole broker.
+        lock(&self.state).sender.is_some()
+    }
+
     async fn stop_consuming(&self) {
         lock(&self.state).sender = None;
     }

@@ -264,6 +264,10 @@ pub(crate) trait Transport: Send + Sync + 'static {
         verdict: Verdict,
     ) -> impl Future<Output = SettleOutcome> + Send;
 
+    /// Returns whether events can still be published. After an error that ended only the deliveries, running messages can
+    /// be finished.
+    fn can_publish(&self) -> bool;
+
     /// Stops new deliveries; earlier ones can still be settled. Waits a limited time for the broker's response.
     fn stop_consuming(&self) -> impl Future<Output = ()> + Send;
 

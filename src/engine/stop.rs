@@ -13,7 +13,8 @@ use tokio_util::task::TaskTracker;
 pub(super) const ABANDON_TIMEOUT: Duration = Duration::from_secs(1);
 
 impl<T: Transport> Engine<T> {
-    /// Stops the step. Unless the broker has failed, running messages are finished first, within `SHUTDOWN_TIMEOUT`.
+    /// Stops the step. Running messages are finished first, within `SHUTDOWN_TIMEOUT`, unless the broker has failed so
+    /// that they cannot publish.
     pub(super) async fn stop(
         self: Arc<Self>,
         deliveries: Deliveries<T::Handle>,
@@ -26,6 +27,8 @@ impl<T: Transport> Engine<T> {
         let mut session_timeout = shutdown_timeout;
         if broker_error.is_none() {
             session_timeout = ABANDON_TIMEOUT;
+        }
+        if broker_error.is_none() || self.transport.can_publish() {
             tracing::info!(
                 messages = tasks.len(),
                 seconds = shutdown_timeout.as_secs(),

@@ -212,6 +212,9 @@ pub struct AmqpSettings {
     /// `BINDING_TIMEOUT` (our own): how long to wait for the first binding of the queues for rebounds and error events;
     /// 30 s by default.
     pub binding_timeout: Duration,
+    /// `REFUSAL_TIMEOUT` (our own): how long the broker may refuse while the process runs, because the queue, the exchange
+    /// or the user's rights are gone; 60 s by default.
+    pub refusal_timeout: Duration,
     /// `AMQP_RECONNECT_ATTEMPTS`: the number of retries of the first connection. Later reconnects have no limit.
     pub connect_retries: u32,
     /// `AMQP_RECONNECT_TIMEOUT`: the delay between these retries.

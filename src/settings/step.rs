@@ -220,6 +220,7 @@ impl<G: Fn(&str) -> Option<String>> EnvReader<G> {
                 .filter(|attempts| *attempts > 0),
             unbound_is_error: self.unbound_is_error(),
             binding_timeout: Duration::from_secs(self.count("BINDING_TIMEOUT", 30).into()),
+            refusal_timeout: Duration::from_secs(self.count("REFUSAL_TIMEOUT", 60).into()),
             connect_retries: self.count("AMQP_RECONNECT_ATTEMPTS", 3),
             connect_retry_delay: self.millis("AMQP_RECONNECT_TIMEOUT", 100),
         }

@@ -98,9 +98,24 @@ async fn an_error_event_too_large_for_the_broker_is_shortened() {
 
 #[tokio::test]
 async fn a_deleted_queue_ends_the_process_with_the_reason() {
-    let rig = scripted(1).await;
+    let rig = scripted(1).await.variable("ELASTICIO_REFUSAL_TIMEOUT", "1");
     let mut component = rig.start();
     component.says("Fully initialized").await;
+    // It takes longer than the broker may refuse, and is finished nevertheless.
+    rig.send(json!([["sleep", 2500], ["data", { "body": { "n": 1 } }]]));
+    rig.events(EventKind::Delivered, 1).await;
+    delete_input(&rig).await;
+    let (status, log) = component.end().await;
+    assert_eq!(status, 1);
+    let input = rig.emulator.topology().input.as_str();
+    assert!(
+        log.iter()
+            .any(|line| line["level"] == json!(60) && line.to_string().contains(input))
+    );
+    assert_eq!(emitted(&rig), BTreeMap::from([(1, 1)]));
+}
+
+async fn delete_input(rig: &Rig) {
     let connection = lapin::Connection::connect(&rig.emulator.broker().uri(), Default::default())
         .await
         .unwrap();
@@ -110,19 +125,36 @@ async fn a_deleted_queue_ends_the_process_with_the_reason() {
         .queue_delete(input.into(), Default::default())
         .await
         .unwrap();
-    let (status, log) = component.end().await;
-    assert_eq!(status, 1);
-    assert!(
-        log.iter()
-            .any(|line| line["level"] == json!(60) && line.to_string().contains(input))
-    );
+}
+
+#[tokio::test]
+async fn a_queue_that_comes_back_is_worked_off() {
+    let rig = scripted(10).await;
+    let mut component = rig.start();
+    component.says("Fully initialized").await;
+    rig.send(json!([["sleep", 300], ["data", { "body": { "n": 0 } }]]));
+    rig.events(EventKind::Delivered, 1).await;
+    delete_input(&rig).await;
+    component.says("The broker refuses; trying again").await;
+    let (broker, topology) = (rig.emulator.broker(), rig.emulator.topology());
+    broker.declare_queue(&topology.input, emulator::broker::QueueOptions::default());
+    broker.bind_queue(&topology.input, &topology.exchange, &topology.input_key);
+    for n in 1..=500 {
+        rig.send(json!([["data", { "body": { "n": n } }]]));
+    }
+    rig.events(EventKind::Acked, 500).await;
+    let counts = emitted(&rig);
+    assert_eq!(counts.len(), 501);
+    assert!(counts.values().all(|count| *count == 1), "{counts:?}");
+    assert_eq!(component.stop().await.0, 0);
 }
 
 #[tokio::test]
 async fn a_missing_exchange_ends_the_process_and_keeps_the_message() {
     let rig = scripted(5)
         .await
-        .variable("ELASTICIO_PUBLISH_MESSAGES_TO", "no-such-exchange");
+        .variable("ELASTICIO_PUBLISH_MESSAGES_TO", "no-such-exchange")
+        .variable("ELASTICIO_REFUSAL_TIMEOUT", "1");
     for n in 0..5 {
         rig.send(json!([["data", { "body": { "n": n } }]]));
     }

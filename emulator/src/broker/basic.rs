@@ -161,6 +161,9 @@ impl ClientConnection {
 
     fn publish(&mut self, state: &mut State, number: u16, content: PartialMessage) -> Outcome {
         self.check_publish(&content)?;
+        state.may_use(&self.shared.config.user, |state| {
+            state.exchange_label(content.publish.exchange.as_str())
+        })?;
         let publish = content.publish;
         let message = Arc::new(Message {
             exchange: publish.exchange.to_string(),
@@ -304,6 +307,7 @@ impl ClientConnection {
             ));
         }
         let queue = self.queue_name(state, number, consume.queue.as_str())?;
+        state.may_use(&self.shared.config.user, |state| state.queue_label(&queue))?;
         let wanted = Subscription {
             tag: consume.consumer_tag.to_string(),
             no_ack: consume.no_ack,

@@ -343,6 +343,12 @@ impl Broker {
         self.state().faults.deny_configure = deny;
     }
 
+    /// Turns the read and write permissions of clients on or off. Without them, clients cannot consume or publish.
+    /// Consumers that exist go on.
+    pub fn deny_use(&self, deny: bool) {
+        self.state().faults.deny_use = deny;
+    }
+
     /// Delays each confirm by this time; zero is off. Messages are still routed at once.
     pub fn delay_confirms(&self, delay: Duration) {
         self.state().faults.confirm_delay = delay;

@@ -44,6 +44,7 @@ pub(super) struct InjectedFaults {
     pub(super) refuse: bool,
     /// Clients have no permission to declare and delete.
     pub(super) deny_configure: bool,
+    pub(super) deny_use: bool,
     pub(super) blocked: bool,
     pub(super) confirm_delay: Duration,
     pub(super) nacks: usize,
@@ -172,9 +173,16 @@ impl State {
     /// Whether clients may declare and delete what the label names.
     pub(super) fn may_configure(&self, user: &str, label: &str) -> Outcome {
         if self.faults.deny_configure {
-            Err(AmqpError::access_refused(format!(
-                "access to {label} refused for user '{user}'"
-            )))
+            Err(refused(user, label))
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Whether clients may consume or publish to what the label names.
+    pub(super) fn may_use(&self, user: &str, label: impl FnOnce(&Self) -> String) -> Outcome {
+        if self.faults.deny_use {
+            Err(refused(user, &label(self)))
         } else {
             Ok(())
         }
@@ -409,6 +417,10 @@ fn locked(label: &str) -> AmqpError {
         "cannot obtain exclusive access to locked {label}. It could be originally declared on another connection or the \
          exclusive property value does not match that of the original declaration."
     ))
+}
+
+fn refused(user: &str, label: &str) -> AmqpError {
+    AmqpError::access_refused(format!("access to {label} refused for user '{user}'"))
 }
 
 /// An error for the first `(name, received, current)` that differs.

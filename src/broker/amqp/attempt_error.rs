@@ -15,6 +15,8 @@ pub(super) enum AttemptError {
     NotSent(Error),
     /// The broker closed the channel because of this message or of another one that was in flight.
     Rejected(Error),
+    /// The broker closed the channel because it refuses every message. This does not count as an attempt.
+    Refused(Error),
     /// The channel was lost before the confirm arrived.
     Unconfirmed(Error),
 }
@@ -33,6 +35,15 @@ impl AttemptError {
         if error::is_message_error(&error) {
             Self::Rejected(error)
         } else {
+            Self::from_loss(error)
+        }
+    }
+
+    /// For a message that was in flight when its channel was lost, and is not the reason for that.
+    pub(super) fn from_loss(error: Error) -> Self {
+        if error::is_refusal(&error) {
+            Self::Refused(error)
+        } else {
             Self::Unconfirmed(error)
         }
     }
@@ -40,7 +51,10 @@ impl AttemptError {
     /// Returns the error that ended the channel, if this attempt failed because of it.
     pub(super) fn channel_error(&self) -> Option<&Error> {
         match self {
-            Self::NotSent(error) | Self::Rejected(error) | Self::Unconfirmed(error) => Some(error),
+            Self::NotSent(error)
+            | Self::Rejected(error)
+            | Self::Refused(error)
+            | Self::Unconfirmed(error) => Some(error),
             Self::Nacked | Self::Unroutable => None,
         }
     }
@@ -63,9 +77,10 @@ impl AttemptError {
             Self::Unroutable => {
                 format!("{}; one was bound before: restore the binding", unbound())
             }
-            Self::NotSent(error) | Self::Rejected(error) | Self::Unconfirmed(error) => {
-                describe(error)
-            }
+            Self::NotSent(error)
+            | Self::Rejected(error)
+            | Self::Refused(error)
+            | Self::Unconfirmed(error) => describe(error),
         }
     }
 }

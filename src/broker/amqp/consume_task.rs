@@ -14,7 +14,7 @@ use super::{
     connection::{self, ConnectionRole, Connector, RESPONSE_TIMEOUT},
     delivery::{self, DeliveryHandle},
     error::{BrokerError, describe},
-    reconnect::{ReconnectBackoff, reopen},
+    reconnect::{ReconnectBackoff, Refusal, reopen},
 };
 use crate::broker::transport::{Delivery, Generation, TransportError};
 use futures_util::{FutureExt, StreamExt};
@@ -133,6 +133,7 @@ pub(super) struct ConsumeTask {
     pub(super) connector: Arc<Connector>,
     pub(super) queue: ShortString,
     pub(super) prefetch: u16,
+    pub(super) refusal_timeout: Duration,
     pub(super) deliveries: mpsc::UnboundedSender<Result<Delivery<DeliveryHandle>, TransportError>>,
     /// Asks to end deliveries.
     pub(super) stopping: CancellationToken,
@@ -212,6 +213,7 @@ impl ConsumeTask {
         outages: &mut u32,
     ) -> Result<ConsumerChannel, ConsumeEnd> {
         let (connector, queue, prefetch) = (&self.connector, &self.queue, self.prefetch);
+        let mut refusal = Refusal::new(self.refusal_timeout);
         let has_failed = AtomicBool::new(false);
         let open = || async {
             let opening = async {
@@ -226,7 +228,7 @@ impl ConsumeTask {
             () = self.closing.cancelled() => Err(ConsumeEnd::Closing),
             () = self.stopping.cancelled() => Err(ConsumeEnd::Stopped),
             error = permanent_error(&mut self.fatal) => Err(ConsumeEnd::Fatal(error)),
-            reopened = reopen(ConnectionRole::Consume, backoff, open) => {
+            reopened = reopen(ConnectionRole::Consume, backoff, &mut refusal, open) => {
                 reopened.map_err(ConsumeEnd::Fatal)
             }
         };

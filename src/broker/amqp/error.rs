@@ -4,8 +4,8 @@ use crate::broker::transport::PublishErrorKind;
 use lapin::{Error, ErrorKind, protocol::AMQPError};
 use rustls::{AlertDescription, CertificateError, Error as TlsError};
 
-/// How many refusals in a row are final. A broker that has just started refuses requests until it has loaded its users
-/// and queues.
+/// How many refusals of a lock in a row are final. A broker that has just started refuses requests until it has loaded
+/// its users and queues.
 pub(super) const MAX_REFUSALS: u32 = 5;
 
 /// Why a connection, a channel or a consumer could not be opened. The texts are for people.
@@ -16,9 +16,9 @@ pub(super) enum BrokerError {
     /// A limit of the broker is reached: of connections, channels or queues. A retry can succeed when others have closed
     /// theirs.
     LimitReached(String),
-    /// The broker refused. After [`MAX_REFUSALS`] refusals in a row this is final.
+    /// The broker refused, but may have changed its mind a moment later.
     Refused(String),
-    /// A retry cannot succeed.
+    /// At the start, a retry cannot succeed. Later it can: a queue that was deleted may be declared again.
     Permanent(String),
 }
 
@@ -71,6 +71,16 @@ pub(super) fn is_message_error(error: &Error) -> bool {
         Some(403) => describe(error).contains("access to topic"),
         _ => false,
     }
+}
+
+/// Returns whether the broker closed the channel because it refuses every message: the exchange is missing, or the user
+/// may not write to it.
+pub(super) fn is_refusal(error: &Error) -> bool {
+    !is_message_error(error)
+        && matches!(
+            BrokerError::new("", error),
+            BrokerError::Refused(_) | BrokerError::Permanent(_)
+        )
 }
 
 /// Returns what is wrong with a message for which the broker closed the channel. If the user has no permission for the

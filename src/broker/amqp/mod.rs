@@ -56,6 +56,7 @@ use lapin::{Connection, types::ShortString};
 use pending_publish::{EventKind, PendingPublish, event_properties};
 use publish_channel::PublishChannel;
 use publish_task::PublishTask;
+use reconnect::Refusal;
 use retry_queue::RetryQueue;
 use routing_keys::RoutingKeys;
 use std::{
@@ -206,6 +207,7 @@ impl Amqp {
             fatal,
             metrics: self.metrics.clone(),
             retries: RetryQueue::default(),
+            refusal: Refusal::new(settings.refusal_timeout),
             keys: RoutingKeys::new(
                 exchange.clone(),
                 self.names.keys(),
@@ -223,6 +225,7 @@ impl Amqp {
             connector: self.connector.clone(),
             queue: self.names.queue.clone(),
             prefetch: self.settings.prefetch,
+            refusal_timeout: self.settings.refusal_timeout,
             deliveries,
             stopping: self.stopping.clone(),
             stopped: self.stopped.clone(),
@@ -373,6 +376,10 @@ impl Transport for Amqp {
             return SettleOutcome::NotSent;
         }
         handle.settle(verdict, RESPONSE_TIMEOUT).await
+    }
+
+    fn can_publish(&self) -> bool {
+        self.fatal.borrow().is_none()
     }
 
     async fn stop_consuming(&self) {

@@ -119,6 +119,17 @@ impl PendingPublish {
         ISOLATION_TIMEOUT.delay_after(self.isolation_timeouts.saturating_add(1))
     }
 
+    /// Notes that the broker refused this message together with all others. It may have arrived before that, so the next
+    /// attempt is a retry, but no attempt is used up.
+    pub(super) fn record_refusal(&mut self) {
+        self.failed_attempts = self.failed_attempts.max(1);
+    }
+
+    /// Makes this message go alone.
+    pub(super) fn isolate(&mut self) {
+        self.isolate = true;
+    }
+
     /// Notes that the confirm of this message, or of one that was in flight with it, took too long. It need not be sent
     /// alone any more.
     pub(super) fn clear_isolation(&mut self) {

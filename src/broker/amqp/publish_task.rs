@@ -14,7 +14,7 @@ use super::{
     error::{self, BrokerError, describe},
     pending_publish::PendingPublish,
     publish_channel::{InFlightPublishes, PublishChannel},
-    reconnect::{ReconnectBackoff, reopen},
+    reconnect::{ReconnectBackoff, Refusal, reopen},
     retry_queue::RetryQueue,
     routing_keys::{ReturnAction, RoutingKeys, UnroutableBatch},
 };
@@ -33,7 +33,7 @@ use std::{
 use tokio::{
     select,
     sync::{mpsc, watch},
-    time::{Instant, sleep_until},
+    time::{Instant, sleep, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -51,6 +51,8 @@ pub(super) struct PublishTask {
     pub(super) fatal: watch::Sender<Option<TransportError>>,
     pub(super) metrics: Arc<ConnectionMetrics>,
     pub(super) retries: RetryQueue,
+    /// How long the broker has been refusing every message.
+    pub(super) refusal: Refusal,
     pub(super) keys: RoutingKeys,
 }
 
@@ -80,51 +82,73 @@ impl PublishTask {
 
     /// Opens the next channel after one is lost. Returns `None` if the transport is closed.
     async fn replace(
-        &self,
+        &mut self,
         lost: PublishChannel,
         error: &Error,
         backoff: &mut ReconnectBackoff,
     ) -> Option<PublishChannel> {
-        if error::is_message_error(error) && lost.connection.status().connected() {
+        self.metrics.reconnects.fetch_add(1, Relaxed);
+        let (is_of_message, is_refusal) =
+            (error::is_message_error(error), error::is_refusal(error));
+        if is_of_message {
+            tracing::warn!(
+                connection = %ConnectionRole::Publish,
+                error = describe(error),
+                "The broker rejected a message and closed the channel; the other messages are published on a new one."
+            );
+        } else if is_refusal {
+            self.wait_for_end_of_refusal(&lost, error).await?;
+        } else {
+            warn_lost(&BrokerError::new(&self.operation(), error));
+        }
+        if (is_of_message || is_refusal) && lost.connection.status().connected() {
             let reopened = select! {
                 () = self.closing.cancelled() => return None,
-                reopened = self.reopen_channel(lost, error) => reopened,
+                reopened = PublishChannel::open(lost.connection) => reopened,
             };
-            if reopened.is_some() {
-                return reopened;
+            match reopened {
+                Ok(channel) => return Some(channel),
+                Err(error) => warn_lost(&error),
             }
-        } else if let Some(permanent) = self.permanent_error(error) {
-            self.fail_permanently(permanent).await;
-            connection::close(ConnectionRole::Publish, &lost.connection).await;
-            return None;
-        } else {
-            self.metrics.reconnects.fetch_add(1, Relaxed);
-            drop(lost);
         }
         self.reconnect(backoff).await
     }
 
-    /// Opens a new channel after the broker has closed one because of a message. The connection still works.
-    async fn reopen_channel(&self, lost: PublishChannel, error: &Error) -> Option<PublishChannel> {
-        tracing::warn!(
-            connection = %ConnectionRole::Publish,
-            error = describe(error),
-            "The broker rejected a message and closed the channel; the other messages are published on a new one."
-        );
-        self.metrics.reconnects.fetch_add(1, Relaxed);
-        let reopened = PublishChannel::open(lost.connection).await;
-        reopened.inspect_err(warn_lost).ok()
+    /// Waits before the next attempt, while the broker refuses every message. One message asks whether the refusal is
+    /// over; the others wait for its confirm. Returns `None` if the refusal is final or the transport is closed.
+    async fn wait_for_end_of_refusal(
+        &mut self,
+        lost: &PublishChannel,
+        error: &Error,
+    ) -> Option<()> {
+        let text = BrokerError::new(&self.operation(), error).text().to_owned();
+        tracing::warn!(connection = %ConnectionRole::Publish, error = text, "The broker refuses; trying again.");
+        match self.refusal.refused(text) {
+            Ok(delay) => {
+                self.retries.isolate_first();
+                select! {
+                    () = self.closing.cancelled() => None,
+                    () = sleep(delay) => Some(()),
+                }
+            }
+            Err(error) => {
+                self.fail_permanently(error).await;
+                connection::close(ConnectionRole::Publish, &lost.connection).await;
+                None
+            }
+        }
     }
 
-    /// Connects again, with unlimited attempts. Returns `None` if the transport is closed.
+    /// Connects again, with unlimited attempts. Returns `None` if the broker refuses for good or the transport is closed.
     async fn reconnect(&self, backoff: &mut ReconnectBackoff) -> Option<PublishChannel> {
         let open = || async {
             let connection = self.connector.connect(ConnectionRole::Publish).await?;
             PublishChannel::open(connection).await
         };
+        let mut refusal = Refusal::new(self.refusal.limit());
         let reopened = select! {
             () = self.closing.cancelled() => return None,
-            reopened = reopen(ConnectionRole::Publish, backoff, open) => reopened,
+            reopened = reopen(ConnectionRole::Publish, backoff, &mut refusal, open) => reopened,
         };
         match reopened {
             Ok(channel) => Some(channel),
@@ -222,7 +246,10 @@ impl PublishTask {
         lost
     }
 
-    fn handle_attempt(&mut self, pending: PendingPublish, result: Result<(), AttemptError>) {
+    fn handle_attempt(&mut self, mut pending: PendingPublish, result: Result<(), AttemptError>) {
+        if let Ok(()) | Err(AttemptError::Nacked | AttemptError::Unroutable) = result {
+            self.refusal.over();
+        }
         match result {
             Ok(()) => {
                 let unparked = self.keys.mark_bound(&pending);
@@ -237,6 +264,10 @@ impl PublishTask {
             }
             Err(AttemptError::Unroutable) => self.handle_return(pending),
             Err(AttemptError::NotSent(_)) => self.retries.insert(pending, Duration::ZERO),
+            Err(AttemptError::Refused(_)) => {
+                pending.record_refusal();
+                self.retries.insert(pending, Duration::ZERO);
+            }
             Err(error @ (AttemptError::Rejected(_) | AttemptError::Unconfirmed(_))) => {
                 self.retry_or_fail(pending, &error);
             }
@@ -254,9 +285,8 @@ impl PublishTask {
             error = more_specific(Some(error), other);
         }
         // lapin ends all attempts when the channel is lost. If it misses one, its message is still retried here.
-        let unconfirmed = AttemptError::Unconfirmed(error.clone());
         for pending in in_flight.into_unconfirmed() {
-            self.retry_or_fail(pending, &unconfirmed);
+            self.handle_attempt(pending, Err(AttemptError::from_loss(error.clone())));
         }
         error
     }
@@ -331,19 +361,8 @@ impl PublishTask {
         }
     }
 
-    /// Returns the error that ends publishing, if the channel was lost because of one.
-    fn permanent_error(&self, error: &Error) -> Option<TransportError> {
-        let operation = format!("publishing to exchange \"{}\"", self.exchange);
-        match BrokerError::new(&operation, error) {
-            BrokerError::Permanent(text) => Some(TransportError(text)),
-            BrokerError::Refused(text) if !error::is_message_error(error) => {
-                Some(TransportError(text))
-            }
-            transient => {
-                warn_lost(&transient);
-                None
-            }
-        }
+    fn operation(&self) -> String {
+        format!("publishing to exchange \"{}\"", self.exchange)
     }
 
     /// Announces a permanent error and waits until the transport is closed. The messages are kept until then: if they

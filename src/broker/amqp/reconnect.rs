@@ -1,9 +1,6 @@
 //! Opens a lost connection again, and computes the delay before each attempt.
 
-use super::{
-    connection::ConnectionRole,
-    error::{BrokerError, MAX_REFUSALS},
-};
+use super::{connection::ConnectionRole, error::BrokerError};
 use crate::{
     broker::transport::TransportError,
     clients::retry::{Delays, RetryPolicy},
@@ -18,34 +15,85 @@ const STABLE_AFTER: Duration = Duration::from_millis(500);
 const DELAYS: RetryPolicy =
     RetryPolicy::doubling(Duration::from_millis(100), Duration::from_secs(15)).with_jitter();
 
-/// Repeats `open` with growing delays, without a limit on attempts. Returns an error only if a retry cannot succeed.
+/// The delays while the broker refuses. It runs, and what it refuses may be back soon, so they are at most 2 s.
+const REFUSAL_DELAYS: RetryPolicy =
+    RetryPolicy::doubling(Duration::from_millis(100), Duration::from_secs(1)).with_jitter();
+
+/// How long the broker has been refusing: the queue, the exchange or the virtual host is missing, or the user's rights
+/// are. Whoever removed them may bring them back, such as a platform that makes its queues anew.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    /// After this time it is final.
+    limit: Duration,
+    since: Option<Instant>,
+    delays: Delays,
+}
+
+impl Refusal {
+    pub(super) fn new(limit: Duration) -> Self {
+        Self {
+            limit,
+            since: None,
+            delays: REFUSAL_DELAYS.delays(),
+        }
+    }
+
+    pub(super) fn limit(&self) -> Duration {
+        self.limit
+    }
+
+    /// Notes that the broker does not refuse.
+    pub(super) fn over(&mut self) {
+        if self.since.take().is_some() {
+            self.delays = REFUSAL_DELAYS.delays();
+        }
+    }
+
+    /// Notes a refusal. Returns the delay before the next attempt.
+    ///
+    /// # Errors
+    /// The broker has been refusing for longer than the limit. The error has the broker's text.
+    pub(super) fn refused(&mut self, text: String) -> Result<Duration, TransportError> {
+        let now = Instant::now();
+        let end = *self.since.get_or_insert(now) + self.limit;
+        let left = end.saturating_duration_since(now);
+        if left.is_zero() {
+            let seconds = self.limit.as_secs_f32();
+            return Err(TransportError(format!(
+                "{text} (tried for {seconds} s, ELASTICIO_REFUSAL_TIMEOUT)"
+            )));
+        }
+        Ok(self.delays.next().unwrap_or_default().min(left))
+    }
+}
+
+/// Repeats `open` with growing delays, without a limit on attempts. Returns an error only if the broker refuses for
+/// longer than `refusal` allows.
 pub(super) async fn reopen<T, F: Future<Output = Result<T, BrokerError>>>(
     role: ConnectionRole,
     backoff: &mut ReconnectBackoff,
+    refusal: &mut Refusal,
     open: impl Fn() -> F,
 ) -> Result<T, TransportError> {
-    let mut refusals = 0;
     let mut attempt = 0_u64;
+    backoff.wait().await;
     loop {
         attempt += 1;
-        backoff.wait().await;
         match open().await {
             Ok(opened) => {
                 backoff.opened();
+                refusal.over();
                 tracing::info!(connection = %role, attempt, "The connection to the broker is back.");
                 return Ok(opened);
             }
-            Err(BrokerError::Permanent(text)) => return Err(TransportError(text)),
-            Err(BrokerError::Refused(text)) => {
-                refusals += 1;
-                if refusals >= MAX_REFUSALS {
-                    return Err(TransportError(text));
-                }
-                tracing::warn!(connection = %role, attempt, error = text, "The broker refused; trying again.");
+            Err(BrokerError::Permanent(text) | BrokerError::Refused(text)) => {
+                tracing::warn!(connection = %role, attempt, error = text, "The broker refuses; trying again.");
+                sleep(refusal.refused(text)?).await;
             }
             Err(BrokerError::Transient(text) | BrokerError::LimitReached(text)) => {
-                refusals = 0;
+                refusal.over();
                 tracing::warn!(connection = %role, attempt, error = text, "The broker cannot be reached; trying again.");
+                backoff.wait().await;
             }
         }
     }
@@ -120,5 +168,34 @@ mod tests {
         tokio::time::advance(STABLE_AFTER).await;
         assert_eq!(backoff.next_delay(), None);
         assert!(backoff.next_delay().unwrap() <= Duration::from_millis(200));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refusal_is_final_after_its_time() {
+        let mut refusal = Refusal::new(Duration::from_secs(60));
+        for _ in 0..3 {
+            let start = Instant::now();
+            let mut attempts = 0;
+            let error = loop {
+                match refusal.refused("no queue".into()) {
+                    Ok(delay) => {
+                        assert!(delay <= Duration::from_secs(2), "{delay:?}");
+                        attempts += 1;
+                        sleep(delay).await;
+                    }
+                    Err(error) => break error.to_string(),
+                }
+            };
+            assert_eq!(start.elapsed(), Duration::from_secs(60));
+            assert!((30..=70).contains(&attempts), "{attempts}");
+            assert_eq!(
+                error,
+                "no queue (tried for 60 s, ELASTICIO_REFUSAL_TIMEOUT)"
+            );
+            refusal.over();
+            let first = refusal.refused("again".into()).unwrap();
+            assert!(first <= Duration::from_millis(200), "{first:?}");
+            refusal.over();
+        }
     }
 }

@@ -24,6 +24,13 @@ impl RetryQueue {
         self.insert_at(pending, before.unwrap_or(first));
     }
 
+    /// Makes the first publish go alone.
+    pub(super) fn isolate_first(&mut self) {
+        if let Some(mut first) = self.waiting.first_entry() {
+            first.get_mut().isolate();
+        }
+    }
+
     /// When the next publish is due.
     pub(super) fn next_due(&self) -> Option<Instant> {
         self.waiting.first_key_value().map(|((due, _), _)| *due)

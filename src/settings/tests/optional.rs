@@ -24,6 +24,7 @@ fn unbound_routing_keys_end_the_flow_by_default() {
             "{text:?}"
         );
         assert_eq!(amqp.binding_timeout, Duration::from_secs(30));
+        assert_eq!(amqp.refusal_timeout, Duration::from_secs(60));
     }
 }
 

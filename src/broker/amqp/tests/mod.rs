@@ -7,6 +7,7 @@ mod lock_connection;
 mod locking;
 mod opening_and_closing;
 mod publishing;
+mod refusals;
 mod unbound;
 
 use super::*;
@@ -297,6 +298,7 @@ fn settings(uri: &lapin::uri::AMQPUri, relay: u16, queue: &str, exchange: &str) 
         publish_attempts: None,
         unbound_is_error: false,
         binding_timeout: Duration::from_secs(1),
+        refusal_timeout: Duration::from_secs(1),
         connect_retries: 2,
         connect_retry_delay: Duration::from_millis(10),
     }
