@@ -54,7 +54,7 @@ fn main() {
         let count = (256 << 20) / message.len();
         let bytes = message.repeat(count);
         let start = Instant::now();
-        elasticio_sailor_fuzz::pass(&bytes);
+        elasticio_sailor_fuzz::guard::pass(&bytes);
         let took = start.elapsed().as_secs_f64();
         let (rate, messages) = (bytes.len() as f64 / took / 1e6, count as f64 / took);
         println!("bodies of {body} bytes: {rate:.0} MB/s, {messages:.0} messages/s");

@@ -3,6 +3,6 @@
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {
     if let Some((pieces, bytes)) = data.split_at_checked(4) {
-        elasticio_sailor_fuzz::frames(pieces, bytes);
+        elasticio_sailor_fuzz::guard::frames(pieces, bytes);
     }
 });

@@ -3,6 +3,6 @@
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {
     if let Some((flags, properties)) = data.split_first_chunk() {
-        elasticio_sailor_fuzz::header(u16::from_be_bytes(*flags), properties);
+        elasticio_sailor_fuzz::guard::header(u16::from_be_bytes(*flags), properties);
     }
 });

@@ -23,12 +23,16 @@ mod step;
 mod stop;
 #[cfg(test)]
 mod tests;
+mod untrusted;
 
-/// A step without a broker and a platform, for this project's own benchmarks. It is not part of the public interface and
-/// can change in any version.
+/// What this project's own benchmarks and fuzz targets use: a step without a broker and a platform, and the readers of bytes
+/// from outside. It is not part of the public interface and can change in any version.
 #[doc(hidden)]
 pub mod internals {
-    pub use super::in_memory::InMemoryStep;
+    pub use super::{
+        in_memory::InMemoryStep,
+        untrusted::{read_challenges, read_error_event, read_message, read_token_response},
+    };
 }
 
 pub(crate) use account::{AccountClient, AccountCredentials};

@@ -38,7 +38,7 @@ pub(crate) use resolve::{ClientRegistration, ResolvedConfig};
 pub(crate) use session::{Environment, Session, SessionConfig, SessionMetrics};
 pub(crate) use store::{CredentialStore, CredentialWarning, StoreError, StoreErrorKind};
 pub(crate) use token_endpoint::TokenEndpoint;
-pub(crate) use token_record::{TokenRecord, keys_with_record};
+pub(crate) use token_record::{TokenRecord, TokenResponse, keys_with_record};
 pub(crate) use token_status::TokenStatus;
 
 /// Sessions without a component, for this project's own integration tests. It is not part of the public interface and can
