@@ -11,7 +11,6 @@ use super::{
 };
 use anyhow::{anyhow, bail, ensure};
 use sailor::{
-    NotEmitted,
     http::{PageGuard, PageLimits, PageRequest, Paging, RateLimiter},
     prelude::*,
 };
@@ -278,22 +277,14 @@ impl<'a> Poll<'a> {
         let failed = self.cx.data_each(items).await;
         let mut first_error = None;
         let mut lost = HashSet::new();
-        for NotEmitted {
-            position,
-            error,
-            is_permanent,
-            ..
-        } in failed
-        {
-            if is_permanent {
-                let passed = format!(
-                    "item {} is passed over: it cannot be emitted",
-                    keys[position].1
-                );
-                self.cx.error(error.context(passed)).await?;
+        for failed in failed {
+            if failed.is_permanent {
+                let id = &keys[failed.position].1;
+                let passed = format!("item {id} is passed over: it cannot be emitted");
+                self.cx.error(failed.into_error().context(passed)).await?;
             } else {
-                lost.insert(position);
-                first_error.get_or_insert(error);
+                lost.insert(failed.position);
+                first_error.get_or_insert(failed.into_error());
             }
         }
         let done = keys
@@ -318,8 +309,10 @@ impl<'a> Poll<'a> {
             return Ok(());
         };
         if !failed.is_permanent {
-            return Err(failed.error);
+            return Err(failed.into_error());
         }
+        // Too large together.
+        failed.dismiss();
         let single = items.into_iter().map(|item| json!({ "items": [item] }));
         self.emit_each(single.collect(), keys).await
     }
