@@ -404,9 +404,8 @@ fn session(
     } else {
         Arc::new(move |name| environment.get(name).cloned())
     };
-    let direct = http::client_without_redirects()?;
     let config = SessionConfig {
-        http: direct,
+        http: http::streaming_client()?,
         environment,
         mode: None,
         lock: None,
