@@ -72,6 +72,8 @@ pub use component::{
 #[doc(hidden)]
 pub use engine::internals;
 pub use engine::{Shutdown, run};
+/// The crate whose `Timestamp` stands in signatures, such as that of [`http::parse_time`].
+pub use jiff;
 pub use schemars;
 pub use settings::{descriptor, lint};
 

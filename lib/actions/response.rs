@@ -135,6 +135,10 @@ impl EmitOptions<'_> {
         match kind {
             AnswerType::Attachment => Ok(None),
             _ if bytes.is_empty() => Ok(Some(Value::Null)),
+            AnswerType::Text if self.kind == AnswerType::Auto && is_plain(content_type) => {
+                Ok(structure(bytes, content_type)
+                    .or_else(|| decode_text(bytes, content_type).map(Value::from)))
+            }
             AnswerType::Text => match decode_text(bytes, content_type) {
                 Some(text) => Ok(Some(text.into())),
                 None if self.kind == AnswerType::Text => Ok(lossy()),
@@ -144,27 +148,36 @@ impl EmitOptions<'_> {
                 api::parse_json(bytes, content_type, self.request).map(Some)
             }
             // A response that claims to be JSON may be an error page, and one without a content type may be anything.
-            AnswerType::Json | AnswerType::Auto => match http::parse_json(bytes, content_type) {
-                Ok(json) => Ok(Some(json)),
-                Err(_)
-                    if kind == AnswerType::Json || decode_text(bytes, content_type).is_some() =>
-                {
-                    Ok(lossy())
-                }
-                Err(_) => Ok(None),
-            },
+            AnswerType::Json => {
+                let json = http::parse_json(bytes, content_type).ok();
+                Ok(json.or_else(lossy))
+            }
+            AnswerType::Auto => Ok(structure(bytes, content_type)
+                .or_else(|| decode_text(bytes, content_type).map(Value::from))),
         }
     }
 }
 
+/// The JSON of a response that does not claim to be JSON: an object or a list. Other texts that look like JSON, such as `123`,
+/// are texts.
+fn structure(bytes: &[u8], content_type: Option<&str>) -> Option<Value> {
+    let json = http::parse_json(bytes, content_type).ok();
+    json.filter(|json: &Value| json.is_object() || json.is_array())
+}
+
+/// Whether a response says no more than that it is text. APIs and gateways send JSON so.
+fn is_plain(content_type: Option<&str>) -> bool {
+    content_type.is_some_and(|content_type| media_type(content_type) == "text/plain")
+}
+
+fn media_type(content_type: &str) -> String {
+    let kind = content_type.split(';').next().unwrap_or_default();
+    kind.trim().to_ascii_lowercase()
+}
+
 /// How a response of this content type is read.
 fn kind_of(content_type: &str) -> AnswerType {
-    let kind = content_type
-        .split(';')
-        .next()
-        .unwrap_or_default()
-        .trim()
-        .to_ascii_lowercase();
+    let kind = media_type(content_type);
     let is_text = kind.starts_with("text/")
         || kind.ends_with("+xml")
         || matches!(
@@ -177,7 +190,7 @@ fn kind_of(content_type: &str) -> AnswerType {
         );
     match &*kind {
         "" => AnswerType::Auto,
-        "application/json" | "text/json" => AnswerType::Json,
+        "application/json" | "text/json" | "application/x-json" | "text/x-json" => AnswerType::Json,
         kind if kind.ends_with("+json") => AnswerType::Json,
         _ if is_text => AnswerType::Text,
         _ => AnswerType::Attachment,

@@ -2,6 +2,7 @@
 //! and is not emitted.
 
 use super::{
+    handshake_reply::{ReplyTemplate, is_word},
     signature,
     webhook_config::Config,
     webhook_request::{Member, Received},
@@ -21,7 +22,8 @@ struct Kept {
     handshake_secret: String,
 }
 
-/// The reply to a handshake: its text, as plain text or in the header that it came in. `None` if the request is not one.
+/// The reply to a handshake: its text, as plain text or in the header that it came in, or what the step says. `None` if the
+/// request is not one.
 pub async fn reply(
     request: &Received,
     cx: &Context<Config, Received>,
@@ -53,7 +55,13 @@ pub async fn reply(
             }
         }
     }
-    Ok(Some(echo(member, text)))
+    match &config.handshake_reply {
+        None => Ok(Some(echo(member, text))),
+        Some(template) => {
+            let reply = template.fill(&text, config.webhook_secret.as_deref())?;
+            Ok(Some(HttpReply::json(200, &reply)?))
+        }
+    }
 }
 
 /// Why a handshake is not accepted.
@@ -71,6 +79,10 @@ fn refusal(
         if !sent.is_some_and(|sent| signature::is_equal(&sent, expected)) {
             return Some((403, "its verify token is missing or wrong"));
         }
+    }
+    let is_signed = |template: &ReplyTemplate| template.is_signed;
+    if config.handshake_reply.as_ref().is_some_and(is_signed) && !is_word(text) {
+        return Some((400, "its text is no random word, and is not signed"));
     }
     if text.len() > MAX_ECHO {
         return Some((400, "its text is too long"));

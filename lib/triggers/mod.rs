@@ -1,8 +1,10 @@
 //! The triggers: one polls, one takes webhook requests.
 
 mod changes;
+mod collected;
 mod gaps;
 mod handshake;
+mod handshake_reply;
 mod order;
 mod page_reader;
 mod pings;

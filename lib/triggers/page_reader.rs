@@ -326,12 +326,7 @@ impl<'a> PageReader<'a> {
         let shown = format!("GET {}", api::without_query(&path));
         let mut body: Value = api::json(response, &shown, true).await?;
         let items = self.take_items(&mut body)?;
-        Ok(Some(ListPage {
-            url,
-            headers,
-            items,
-            body,
-        }))
+        Ok(Some(ListPage::new(url, headers, items, body)))
     }
 
     /// The statuses that say that there are no items: nothing has changed, or the page is beyond the last one. A page that the

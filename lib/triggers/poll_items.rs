@@ -3,6 +3,7 @@
 
 use super::{
     changes::{Change, Unusable},
+    collected::Collected,
     gaps::{Gap, Gaps},
     order::{Kind, compare},
     page_reader::{PageRead, PageReader},
@@ -11,7 +12,6 @@ use super::{
 };
 use anyhow::{anyhow, bail, ensure};
 use sailor::{
-    NotEmitted,
     http::{PageGuard, PageLimits, PageRequest, Paging, RateLimiter},
     prelude::*,
 };
@@ -22,6 +22,8 @@ use std::{
     sync::{Arc, atomic::AtomicBool},
 };
 
+/// The most items of one poll: each is compared with those before it, and their keys take about 80 MB.
+const MAX_MET: usize = 1_000_000;
 /// The most unusable items of one poll that are reported one by one.
 const MAX_UNUSABLE: usize = 100;
 
@@ -82,9 +84,7 @@ struct Poll<'a> {
     /// The changes on the pages so far.
     met: HashSet<Key>,
     /// The new items so far, if one message holds all of them.
-    collected: Vec<Value>,
-    /// The keys and ids of these.
-    collected_keys: Vec<(Key, Value)>,
+    collected: Collected,
     /// What the API cannot return.
     gaps: Gaps<'a>,
     /// The items without a time or id that are not reported yet.
@@ -115,8 +115,7 @@ impl<'a> Poll<'a> {
             kind: start.kind(),
             start,
             met: HashSet::new(),
-            collected: Vec::new(),
-            collected_keys: Vec::new(),
+            collected: Collected::default(),
             gaps: Gaps::new(config),
             unusable: Vec::new(),
             unusable_reported: 0,
@@ -170,6 +169,7 @@ impl<'a> Poll<'a> {
         let neighbours = self.gaps.neighbours(&page.items);
         let (is_empty, met_before) = (page.items.is_empty(), self.met.len());
         let (mut new, known) = self.take_changes(page.items);
+        check_count(self.met.len())?;
         let is_repeated = !is_empty && self.met.len() == met_before && *request != paging.first();
         if is_repeated && !is_again && !self.after_repeated_page {
             // The API may have mistaken the page, and its items would be missed.
@@ -254,11 +254,7 @@ impl<'a> Poll<'a> {
             items.push(change.item);
         }
         match self.config.emit {
-            Emit::All => {
-                self.collected.extend(items);
-                self.collected_keys.extend(keys);
-                return Ok(());
-            }
+            Emit::All => self.collected.add(items, keys)?,
             Emit::Page if items.is_empty() => {}
             Emit::Page => self.emit_together(items, keys).await?,
             Emit::Each => self.emit_each(items, keys).await?,
@@ -278,22 +274,14 @@ impl<'a> Poll<'a> {
         let failed = self.cx.data_each(items).await;
         let mut first_error = None;
         let mut lost = HashSet::new();
-        for NotEmitted {
-            position,
-            error,
-            is_permanent,
-            ..
-        } in failed
-        {
-            if is_permanent {
-                let passed = format!(
-                    "item {} is passed over: it cannot be emitted",
-                    keys[position].1
-                );
-                self.cx.error(error.context(passed)).await?;
+        for failed in failed {
+            if failed.is_permanent {
+                let id = &keys[failed.position].1;
+                let passed = format!("item {id} is passed over: it cannot be emitted");
+                self.cx.error(failed.into_error().context(passed)).await?;
             } else {
-                lost.insert(position);
-                first_error.get_or_insert(error);
+                lost.insert(failed.position);
+                first_error.get_or_insert(failed.into_error());
             }
         }
         let done = keys
@@ -318,18 +306,20 @@ impl<'a> Poll<'a> {
             return Ok(());
         };
         if !failed.is_permanent {
-            return Err(failed.error);
+            return Err(failed.into_error());
         }
+        // Too large together.
+        failed.dismiss();
         let single = items.into_iter().map(|item| json!({ "items": [item] }));
         self.emit_each(single.collect(), keys).await
     }
 
     /// Emits what was collected for one message.
     async fn emit_collected(&mut self) -> anyhow::Result<()> {
-        if self.collected.is_empty() {
+        let Collected { items, keys, .. } = take(&mut self.collected);
+        if items.is_empty() {
             return Ok(());
         }
-        let (items, keys) = (take(&mut self.collected), take(&mut self.collected_keys));
         self.emit_together(items, keys).await
     }
 
@@ -434,5 +424,29 @@ impl<'a> Poll<'a> {
     fn finished(mut self) -> Position {
         self.position.forget_emitted();
         self.position.with_reports_of(&self.progress)
+    }
+}
+
+/// Returns an error if a poll has met too many items.
+fn check_count(items: usize) -> anyhow::Result<()> {
+    ensure!(
+        items <= MAX_MET,
+        "the list has more than {MAX_MET} items, too many for one poll: let the API filter it (`sinceParameter` or \
+         `sinceHeader`), or sort it (`isSorted`), so that the next poll continues where this one ends"
+    );
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_items_of_a_poll_are_limited() {
+        check_count(MAX_MET).unwrap();
+        let error = check_count(MAX_MET + 1).unwrap_err().to_string();
+        for part in ["1000000 items", "`sinceParameter`", "`isSorted`"] {
+            assert!(error.contains(part), "{error}");
+        }
     }
 }

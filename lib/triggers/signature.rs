@@ -74,6 +74,12 @@ pub fn is_equal(a: &str, b: &str) -> bool {
     mac(a).is_some() && mac(a) == mac(b)
 }
 
+/// The HMAC-SHA-256 of a text.
+pub fn hmac(secret: &str, text: &str) -> Option<Vec<u8>> {
+    let mac = mac(secret.as_bytes(), &[text.as_bytes()])?;
+    Some(mac.finalize().into_bytes().to_vec())
+}
+
 /// The MACs of a text with a secret: with its bytes, and with what they encode if it is a secret of Standard Webhooks. The
 /// secrets of Stripe look alike and are used as they are.
 fn macs(secret: &str, pieces: &[&[u8]]) -> impl Iterator<Item = Hmac<Sha256>> {

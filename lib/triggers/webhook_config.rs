@@ -1,6 +1,8 @@
 //! The fields of the trigger "Receive webhooks".
 
-use super::{pings::Pings, signed_text::SignedText, webhook_request::Member};
+use super::{
+    handshake_reply::ReplyTemplate, pings::Pings, signed_text::SignedText, webhook_request::Member,
+};
 use crate::fields::{self, Pointer};
 use serde::Deserialize;
 
@@ -21,6 +23,8 @@ pub struct Config {
     pub(super) time_tolerance: Option<u64>,
     #[serde(deserialize_with = "fields::parsed")]
     pub(super) handshake: Option<Member>,
+    #[serde(deserialize_with = "fields::parsed")]
+    pub(super) handshake_reply: Option<ReplyTemplate>,
     #[serde(deserialize_with = "fields::text")]
     pub(super) verify_token: Option<String>,
     #[serde(deserialize_with = "fields::parsed")]

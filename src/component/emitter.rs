@@ -1,17 +1,18 @@
 //! Emitting events, and the interface to the receiver of these events.
 
+mod each;
+
 use crate::{
     broker::transport::Confirm,
     component::{
-        error::{AlreadyReported, is_unpublishable},
+        error::AlreadyReported,
         message::{HttpReply, Message},
     },
     protocol::{ErrorReport, Json, Object},
 };
 use anyhow::Context as _;
-use futures_util::{
-    FutureExt, Stream, StreamExt, future::BoxFuture, stream, stream::FuturesUnordered,
-};
+pub use each::NotEmitted;
+use futures_util::{Stream, StreamExt, future::BoxFuture, stream, stream::FuturesUnordered};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use std::{future::Future, sync::Arc};
@@ -34,57 +35,12 @@ pub(crate) trait EventSink: Send + Sync + 'static {
     ///
     /// If a publish fails, the failure is reported to the user before its confirm resolves.
     fn emit(&self, event: Event) -> BoxFuture<'_, anyhow::Result<Confirm>>;
-}
 
-/// A body that [`Emitter::data_each`] did not emit. If publishing it has failed, an error event has reported that, without what
-/// identifies the body.
-#[derive(Debug)]
-#[non_exhaustive]
-pub struct NotEmitted {
-    /// The position of the body.
-    pub position: usize,
-    /// Why it was not emitted.
-    pub error: anyhow::Error,
-    /// Whether the message can never be emitted: the body cannot be written as JSON, the message is too large, or the broker
-    /// rejects it. Otherwise a later attempt may succeed.
-    pub is_permanent: bool,
-}
+    /// Takes an event as [`emit`](Self::emit) does, but does not report that data cannot be published. The caller does.
+    fn emit_unreported(&self, event: Event) -> BoxFuture<'_, anyhow::Result<Confirm>>;
 
-impl NotEmitted {
-    fn of(position: usize, error: anyhow::Error) -> Self {
-        let is_permanent = error.is::<Unwritable>() || is_unpublishable(&error);
-        Self {
-            position,
-            error,
-            is_permanent,
-        }
-    }
-}
-
-/// A body that cannot be written as JSON.
-#[derive(Debug, thiserror::Error)]
-#[error("the body cannot be emitted")]
-struct Unwritable;
-
-/// The error of the bodies after one that was not emitted for a passing reason.
-const STOPPED: &str = "an earlier message could not be emitted";
-
-/// What [`Emitter::data_each`] did not emit.
-#[derive(Default)]
-struct EachEmitted {
-    failed: Vec<NotEmitted>,
-    /// A message was not emitted for a passing reason.
-    has_stopped: bool,
-}
-
-impl EachEmitted {
-    fn note(&mut self, position: usize, result: anyhow::Result<()>) {
-        if let Err(error) = result {
-            let failed = NotEmitted::of(position, error);
-            self.has_stopped |= !failed.is_permanent;
-            self.failed.push(failed);
-        }
-    }
+    /// Reports the failure of an outcome that nobody else waits for. The message does not end before.
+    fn report_failure(&self, outcome: BoxFuture<'static, anyhow::Result<()>>);
 }
 
 /// How many unconfirmed events [`Emitter::data_stream`] allows at once.
@@ -172,56 +128,6 @@ impl Emitter {
         I: IntoIterator<Item: Serialize + Send, IntoIter: Send>,
     {
         self.data_stream(stream::iter(bodies))
-    }
-
-    /// Emits a message for each body, in order, with up to 32 unconfirmed at once, and goes on after one that cannot be
-    /// emitted, such as one that is too large. After a passing failure the rest is left. Returns those that were not emitted.
-    ///
-    /// ```
-    /// use sailor::{prelude::*, testing::Harness};
-    /// use serde_json::{Value, json};
-    ///
-    /// async fn rows(message: Message<Vec<Value>>, cx: Context) -> anyhow::Result<()> {
-    ///     for failed in cx.emitter().data_each(&message.body).await {
-    ///         tracing::warn!(row = failed.position, "A row was left out: {:#}", failed.error);
-    ///     }
-    ///     Ok(())
-    /// }
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> anyhow::Result<()> {
-    /// # let component = Component::new(r#"{"actions": {"rows": {}}}"#)?.action("rows", rows);
-    /// # let emitted = Harness::new(&component, "rows").run(json!([[1, 2], [3]])).await?;
-    /// # assert_eq!(emitted.data::<Value>(), [json!([1, 2]), json!([3])]);
-    /// # Ok(()) }
-    /// ```
-    pub async fn data_each<I>(&self, bodies: I) -> Vec<NotEmitted>
-    where
-        I: IntoIterator<Item: Serialize + Send, IntoIter: Send>,
-    {
-        let mut each = EachEmitted::default();
-        let mut unconfirmed = FuturesUnordered::new();
-        for (position, body) in bodies.into_iter().enumerate() {
-            if unconfirmed.len() == MAX_UNCONFIRMED
-                && let Some((position, result)) = unconfirmed.next().await
-            {
-                each.note(position, result);
-            }
-            let published = match message_from_body(&body) {
-                _ if each.has_stopped => Err(anyhow::anyhow!(STOPPED)),
-                Ok(message) => self.0.emit(Event::Data(message)).await,
-                Err(error) => Err(error.context(Unwritable)),
-            };
-            match published {
-                Ok(confirm) => {
-                    unconfirmed.push(confirmed(confirm).map(move |result| (position, result)));
-                }
-                Err(error) => each.note(position, Err(error)),
-            }
-        }
-        while let Some((position, result)) = unconfirmed.next().await {
-            each.note(position, result);
-        }
-        each.failed.sort_unstable_by_key(|failed| failed.position);
-        each.failed
     }
 
     /// Emits a message for each item of a stream, in order, with up to 32 unconfirmed at once.
@@ -348,10 +254,7 @@ impl Emitter {
 async fn confirmed(confirm: Confirm) -> anyhow::Result<()> {
     match confirm.await {
         Ok(()) => Ok(()),
-        Err(error) => {
-            let message = error.to_string();
-            Err(AlreadyReported::of(message, &error.into()).into())
-        }
+        Err(error) => Err(AlreadyReported(error.to_string()).into()),
     }
 }
 

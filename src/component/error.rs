@@ -78,26 +78,10 @@ impl<T, E: Into<anyhow::Error>> ReboundExt<T> for Result<T, E> {
     }
 }
 
-/// Marks an error that was already reported by an error event.
+/// Marks an error that was already reported by an error event. Holds its text.
 #[derive(Debug, thiserror::Error)]
-#[error("{message}")]
-pub(crate) struct AlreadyReported {
-    message: String,
-    /// The message itself is at fault: it can never be published.
-    is_unpublishable: bool,
-}
-
-impl AlreadyReported {
-    /// Marks `error`, whose report is `message`.
-    pub(crate) fn of(message: String, error: &anyhow::Error) -> Self {
-        let is_unpublishable = find::<Oversized>(error).is_some()
-            || find::<PublishError>(error).is_some_and(PublishError::is_of_the_message);
-        Self {
-            message,
-            is_unpublishable,
-        }
-    }
-}
+#[error("{0}")]
+pub(crate) struct AlreadyReported(pub(crate) String);
 
 /// A message that is larger than the limit.
 #[derive(Debug, thiserror::Error)]
@@ -109,7 +93,8 @@ pub(crate) struct Oversized {
 
 /// Returns whether a message could not be emitted because of what it contains.
 pub(crate) fn is_unpublishable(error: &anyhow::Error) -> bool {
-    find::<AlreadyReported>(error).is_some_and(|reported| reported.is_unpublishable)
+    find::<Oversized>(error).is_some()
+        || find::<PublishError>(error).is_some_and(PublishError::is_of_the_message)
 }
 
 /// How a module's call ended.

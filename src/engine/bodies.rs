@@ -185,6 +185,11 @@ pub(super) fn check_size_before_encoding(
     }
 }
 
+/// Checks the size of a message as it would be published, without a passthrough.
+pub(crate) fn check_message_size(message: &Object, limit: usize) -> anyhow::Result<()> {
+    check_size(Encoding::Base64.encrypted_len(message.text_len()), limit)
+}
+
 /// Returns a message's passthrough: what earlier steps emitted.
 pub(super) fn passthrough_of(message: &Object) -> Option<Object> {
     message.get("passthrough").and_then(Json::members)

@@ -17,12 +17,13 @@ use crate::{
 };
 use anyhow::Context as _;
 use bytes::Bytes;
+use futures_util::FutureExt;
 use serde_json::{Map, Value};
 use std::sync::{
     Arc, OnceLock, PoisonError,
     atomic::{AtomicBool, Ordering},
 };
-use tokio::{sync::OnceCell, task::JoinHandle};
+use tokio::{runtime::Handle, sync::OnceCell, task::JoinHandle};
 use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
 use tracing::Instrument;
 
@@ -151,6 +152,36 @@ impl<T: Transport> InFlightMessage<T> {
         confirm
     }
 
+    /// Publishes an event as [`emit`](Self::emit) does. The caller reports a failure to publish data.
+    async fn emit_unreported(self: &Arc<Self>, event: Event) -> anyhow::Result<Confirm> {
+        let Event::Data(data) = event else {
+            return self.emit(event).await;
+        };
+        let guard = self.track_event();
+        let published = self.publish_data(data).await?;
+        let (sender, confirm) = Confirm::channel();
+        guard.spawn(async move {
+            // Whoever drops a confirm has its failure reported.
+            let _ = sender.send(published.await);
+        });
+        Ok(confirm)
+    }
+
+    /// Reports the failure of an outcome in a task. Without a runtime there is no way to publish: then the log has it.
+    fn report_failure(self: &Arc<Self>, outcome: BoxFuture<'static, anyhow::Result<()>>) {
+        let (guard, message) = (self.track_event(), self.clone());
+        if Handle::try_current().is_ok() {
+            guard.spawn(async move {
+                if let Err(error) = outcome.await {
+                    message.report_error(error).await;
+                }
+            });
+        } else if let Some(Err(error)) = outcome.now_or_never() {
+            self.reject();
+            tracing::error!("A message could not be emitted: {error:#}");
+        }
+    }
+
     /// Keeps the message from finishing until the guard is dropped. If the message has finished already, the guard
     /// keeps the process from stopping.
     ///
@@ -171,7 +202,7 @@ impl<T: Transport> InFlightMessage<T> {
         let report = ErrorReport::from_error(&error);
         // An error event that cannot be published has been logged.
         let _ = self.report(&report).await;
-        AlreadyReported::of(report.message, &error).into()
+        AlreadyReported(report.message).into()
     }
 
     async fn save_emitted_keys(self: &Arc<Self>, keys: Map<String, Value>) -> anyhow::Result<()> {
@@ -395,6 +426,14 @@ pub(super) struct MessageSink<T: Transport>(pub(super) Arc<InFlightMessage<T>>);
 impl<T: Transport> EventSink for MessageSink<T> {
     fn emit(&self, event: Event) -> BoxFuture<'_, anyhow::Result<Confirm>> {
         Box::pin(self.0.emit(event))
+    }
+
+    fn emit_unreported(&self, event: Event) -> BoxFuture<'_, anyhow::Result<Confirm>> {
+        Box::pin(self.0.emit_unreported(event))
+    }
+
+    fn report_failure(&self, outcome: BoxFuture<'static, anyhow::Result<()>>) {
+        self.0.report_failure(outcome);
     }
 }
 

@@ -78,7 +78,7 @@ async fn call_component(
     });
     // A component that does not match its component.json is reported as the result.
     let component = component?;
-    let session = component.session(session_config(&identity, direct.clone(), oauth_mode, None));
+    let session = component.session(session_config(&identity, oauth_mode, None)?);
     let account = AccountClient::new(platform, step);
     let credentials = AccountCredentials::for_one_time_call(account, session.clone());
     let context = |function: &str| credentials.service_context(function, &clients);

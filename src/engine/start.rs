@@ -55,7 +55,7 @@ pub(super) async fn run_shutdown_hook(
         object_storage: storage(object_storage.as_ref(), None, &identity)?,
         webhook_uri,
     };
-    let session = component.session(session_config(&identity, direct, oauth_mode, None));
+    let session = component.session(session_config(&identity, oauth_mode, None)?);
     let account = AccountClient::of_step(platform.clone()).await?;
     let (module, _) = component.module(&identity.function)?;
     let credentials = AccountCredentials::new(account, session);
@@ -106,7 +106,7 @@ pub(super) async fn run_step(
     let lock = run
         .oauth_lock
         .then(|| Arc::new(transport.locks()) as Arc<dyn RefreshLock>);
-    let session_config = session_config(&identity, direct, oauth_mode, lock);
+    let session_config = session_config(&identity, oauth_mode, lock)?;
     let start = StepStart {
         identity,
         additional_headers,
@@ -155,18 +155,17 @@ pub(crate) fn storage(
 /// Returns the configuration of sessions in a process that the platform has started.
 pub(crate) fn session_config(
     identity: &StepIdentity,
-    direct: reqwest::Client,
     mode: Option<OAuthMode>,
     lock: Option<Arc<dyn RefreshLock>>,
-) -> SessionConfig {
+) -> anyhow::Result<SessionConfig> {
     let lock_scope = format!("{}/{}", identity.flow_id, identity.step_id);
-    SessionConfig {
-        http: direct,
+    Ok(SessionConfig {
+        http: http::streaming_client()?,
         environment: Arc::new(settings::environment),
         mode,
         lock,
         lock_scope,
-    }
+    })
 }
 
 /// The parts of a step that exist before the platform is asked for it.

@@ -5,6 +5,18 @@ use encoding_rs::Encoding;
 use percent_encoding::percent_decode;
 use reqwest::header::HeaderValue;
 
+/// The parameters of the header (RFC 6266, RFC 2183), and `name` as in forms.
+const PARAMETERS: [&str; 8] = [
+    "filename",
+    "filename*",
+    "name",
+    "name*",
+    "size",
+    "creation-date",
+    "modification-date",
+    "read-date",
+];
+
 /// Returns the name of the file: `filename*` (RFC 8187) if it can be decoded, and otherwise `filename`.
 ///
 /// Bytes outside of ASCII in `filename` are UTF-8, or otherwise Latin-1. Encoded words (RFC 2047), which belong into mail,
@@ -43,13 +55,8 @@ fn last_segment(name: &str) -> Option<String> {
 
 /// The parameters of a header with their unquoted values.
 fn parameters(header: &[u8]) -> Vec<(String, Vec<u8>)> {
-    let (mut quoted, mut escaped) = (false, false);
-    let parts = header.split(|byte| {
-        quoted ^= *byte == b'"' && !escaped;
-        escaped = quoted && *byte == b'\\' && !escaped;
-        *byte == b';' && !quoted
-    });
-    parts
+    split_parameters(header)
+        .into_iter()
         .skip(1)
         .filter_map(|part| {
             let equals = part.iter().position(|byte| *byte == b'=')?;
@@ -57,6 +64,40 @@ fn parameters(header: &[u8]) -> Vec<(String, Vec<u8>)> {
             Some((name, unquoted(part[equals + 1..].trim_ascii())))
         })
         .collect()
+}
+
+/// The header between its semicolons outside of quotes.
+fn split_parameters(header: &[u8]) -> Vec<&[u8]> {
+    let (mut quoted, mut escaped) = (false, false);
+    let (mut parts, mut start) = (vec![], 0);
+    for (at, byte) in header.iter().enumerate() {
+        let is_quote = *byte == b'"' && (!escaped || is_end_of_value(&header[at + 1..]));
+        quoted ^= is_quote;
+        escaped = quoted && *byte == b'\\' && !escaped;
+        if *byte == b';' && !quoted {
+            parts.push(&header[start..at]);
+            start = at + 1;
+        }
+    }
+    parts.push(&header[start..]);
+    parts
+}
+
+/// Whether a quote before this ends a value, although a backslash is before it: some servers send the path of a folder, and do
+/// not double its backslashes. Then the header ends here, or another parameter follows.
+fn is_end_of_value(rest: &[u8]) -> bool {
+    let rest = rest.trim_ascii_start();
+    let Some(next) = rest.strip_prefix(b";") else {
+        return rest.is_empty();
+    };
+    let next = next.trim_ascii_start();
+    let length = next.iter().position(|byte| *byte == b'=');
+    length.is_some_and(|length| {
+        let name = next[..length].trim_ascii();
+        PARAMETERS
+            .iter()
+            .any(|known| known.as_bytes().eq_ignore_ascii_case(name))
+    })
 }
 
 /// A value without its quotes, and without the backslashes before quotes. Other backslashes are those of paths.
@@ -183,6 +224,16 @@ mod tests {
                 Some("a \"b\".txt"),
             ),
             (b"attachment; filename=\"..\\..\\a.txt\"", Some("a.txt")),
+            (
+                b"attachment; filename=\"C:\\temp\\\"; filename*=UTF-8''%C3%A4.txt",
+                Some("ä.txt"),
+            ),
+            (
+                b"attachment; filename=\"a\\\" ; Size=3; FileName*=UTF-8''b.txt",
+                Some("b.txt"),
+            ),
+            (b"attachment; filename*=UTF-8''; filename=\"a\\", Some("a")),
+            (b"attachment; filename=\"a\\\"; b.txt\"", Some("a\"; b.txt")),
             (b"attachment; filename=\"../../etc/passwd\"", Some("passwd")),
             (
                 b"attachment; filename*=UTF-8''..%2F..%2Fa%0D%0A.txt",

@@ -64,13 +64,16 @@ const ZONES: [(&str, i8); 12] = [
 ///
 /// The size of a number tells its unit: up to eleven digits are seconds, up to fourteen milliseconds, and up to seventeen
 /// microseconds. So milliseconds before March 1973 are taken for seconds. 0 is a time too, although some APIs mean "none" by it.
+/// A number of eight digits that is a date from 1900 to 2099 is that date, such as 20260131: as seconds it would be in 1970. One of
+/// fourteen digits can be a date with a time of day in the same way.
 ///
 /// Returns `None` for any other text. That includes `01/02/2026`, which is January or February.
 ///
 /// ```
-/// use sailor::http::parse_time;
+/// use sailor::{http::parse_time, jiff::Timestamp};
 ///
-/// let noon = parse_time("2026-01-31T12:00:00Z").unwrap();
+/// let noon: Timestamp = parse_time("2026-01-31T12:00:00Z").unwrap();
+/// assert_eq!(noon.as_second(), 1_769_860_800);
 /// assert_eq!(parse_time("Sat, 31 Jan 2026 13:00:00 +0100"), Some(noon));
 /// assert_eq!(parse_time("1769860800000"), Some(noon));
 /// assert_eq!(parse_time("yesterday"), None);
@@ -84,7 +87,7 @@ pub fn parse_time(text: &str) -> Option<Timestamp> {
         .or_else(|| Parts::read(text)?.timestamp())
 }
 
-/// Reads a point in time from JSON: a text as [`parse_time`] reads it, or a number since 1970.
+/// Reads a point in time from JSON: a text as [`parse_time`] reads it, or a number as it reads its digits.
 ///
 /// ```
 /// use sailor::http::{parse_time, time_of};
@@ -197,6 +200,12 @@ fn since_1970(text: &str) -> Option<Timestamp> {
         .ok()
         .filter(|_| is_number)?;
     let number: i128 = whole.parse::<i64>().ok()?.into();
+    if whole.len() == 8
+        && let Ok(date) = Date::strptime("%Y%m%d", whole)
+        && (1900..2100).contains(&date.year())
+    {
+        return TimeZone::UTC.to_timestamp(date.at(0, 0, 0, 0)).ok();
+    }
     if whole.len() == 14
         && let Ok(time) = DateTime::strptime("%Y%m%d%H%M%S", whole)
     {

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 /// The list of a response, and whether it was there.
 #[derive(Debug, PartialEq)]
+#[non_exhaustive]
 pub struct List {
     /// The items.
     pub items: Vec<Value>,

@@ -12,8 +12,8 @@
 //! | the request limit of an account | [`RateLimiter`] |
 //! | `verifyCredentials` | [`verify`] |
 
+mod around;
 mod body;
-mod isolate;
 mod list;
 mod page_guard;
 mod paging;
@@ -28,8 +28,8 @@ pub use crate::formats::{
     link::next_link,
     time::{http_date, looks_like_time, parse_time, time_of},
 };
+pub use around::{Around, may_be_about_content, read_around};
 pub use body::{BodyError, headers_as_json, read_body, read_json, read_text};
-pub use isolate::{Around, may_be_about_content, read_around};
 pub use list::{List, NoList, take_list};
 pub use page_guard::{PageGuard, PageLimits, PagingError};
 pub use paging::{ListPage, PageRequest, Paging, pages};

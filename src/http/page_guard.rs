@@ -15,10 +15,13 @@ const MAX_EMPTY_PAGE_DELAY: Duration = Duration::from_secs(5);
 /// How many pages a list may have.
 ///
 /// ```
-/// let limits = sailor::http::PageLimits::default();
-/// assert_eq!((limits.pages, limits.empty_pages), (10_000, 100));
+/// use sailor::http::PageLimits;
+///
+/// let limits = PageLimits::default().with_pages(500);
+/// assert_eq!((limits.pages, limits.empty_pages), (500, 100));
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct PageLimits {
     /// The most pages. The default is 10 000.
     pub pages: u32,
@@ -32,6 +35,22 @@ impl Default for PageLimits {
             pages: 10_000,
             empty_pages: 100,
         }
+    }
+}
+
+impl PageLimits {
+    /// Sets the most pages.
+    #[must_use]
+    pub fn with_pages(mut self, pages: u32) -> Self {
+        self.pages = pages;
+        self
+    }
+
+    /// Sets the most empty pages in a row.
+    #[must_use]
+    pub fn with_empty_pages(mut self, pages: u32) -> Self {
+        self.empty_pages = pages;
+        self
     }
 }
 

@@ -56,6 +56,7 @@ pub enum PageRequest {
 
 /// A page of a list.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct ListPage {
     /// The URL of the response. Links can be relative to it.
     pub url: Url,
@@ -65,6 +66,19 @@ pub struct ListPage {
     pub items: Vec<Value>,
     /// The rest of the body.
     pub body: Value,
+}
+
+impl ListPage {
+    /// Creates a page: its URL and headers, its items, and the rest of the body.
+    #[must_use]
+    pub fn new(url: Url, headers: HeaderMap, items: Vec<Value>, body: Value) -> Self {
+        Self {
+            url,
+            headers,
+            items,
+            body,
+        }
+    }
 }
 
 impl Paging {
@@ -147,7 +161,7 @@ fn text_at(body: &Value, pointer: &str) -> Option<String> {
 ///         let (url, headers) = (response.url().clone(), response.headers().clone());
 ///         let mut body: Value = read_json(response, 16 << 20).await?;
 ///         let items = take_list(&mut body, "/results")?.items;
-///         Ok(ListPage { url, headers, items, body })
+///         Ok(ListPage::new(url, headers, items, body))
 ///     };
 ///     let paging = Paging::Cursor("/paging/next/after".to_owned());
 ///     let mut pages = std::pin::pin!(pages(paging, PageLimits::default(), fetch));

@@ -32,8 +32,9 @@ const MAX_JSON: SizeLimit = SizeLimit {
 /// once more. Other messages with the same problem wait for the same refresh. After a 429, and after a 403 or 503 with
 /// `Retry-After`, a request is sent again after the delay that the API names; until then, all requests with the credential
 /// wait. After other failures it is sent again only if sending it twice is harmless. All requests with the credential share
-/// a budget of 30 retries, and each success returns one to it: so retries do not keep down an API that fails for everybody. If a module fails with one of the remaining [transient](Error::is_transient)
-/// errors, its message is delivered again later.
+/// a budget of 30 retries; each success returns one to it, and one comes back every ten seconds: so retries do not keep down
+/// an API that fails for everybody. If a module fails with one of the remaining [transient](Error::is_transient) errors, its
+/// message is delivered again later.
 ///
 /// ```
 /// # use sailor::{oauth2::Error, prelude::*};
@@ -230,9 +231,9 @@ impl AuthorizedRequest {
 
     /// Limits the time of one attempt, from connecting to the last byte of the response. After a redirect it starts again.
     ///
-    /// By default, a response must begin within a minute, and its reader does not wait longer for the body than 15 minutes
-    /// and a second for every 64 KiB. So a file of any size arrives if it comes at that rate, also if the module reads it
-    /// as a stream. A stream of events that takes longer needs a limit of its own.
+    /// By default, a request may stand still for a minute: no part of its body is sent, and its response does not begin or go
+    /// on. A response may take 15 minutes, and a second for every 64 KiB, also if the module reads it as a stream. So a file
+    /// of any size arrives, in both directions. A stream of events that takes longer needs a limit of its own.
     pub fn timeout(self, limit: Duration) -> Self {
         self.map(|request| request.timeout(limit))
     }

@@ -1,5 +1,6 @@
 //! The errors of requests to an API with OAuth2. They contain no token, and nothing that a token endpoint sent.
 
+use crate::clients::http::ShownBody;
 use reqwest::StatusCode;
 use std::time::Duration;
 
@@ -51,13 +52,13 @@ pub enum Error {
         scope: Option<String>,
     },
     /// The API returned an error status.
-    #[error("{request} returned {status}{}", if body.is_empty() { String::new() } else { format!(": {body}") })]
+    #[error("{request} returned {status}{}", ShownBody(body))]
     Status {
         /// Method and path.
         request: String,
         /// The status.
         status: StatusCode,
-        /// The start of the response's body; for a redirect, its target.
+        /// The first 64 KiB of the response's body; for a redirect, its target. The message shows the first 2 KiB of it.
         body: String,
         /// When to try again, if the API specifies it.
         retry_after: Option<Duration>,
@@ -110,9 +111,8 @@ impl Error {
         | Self::ReauthRequired(reason)
         | Self::Unavailable { reason, .. } = &mut self
         {
-            let body = body.trim();
-            let colon = if body.is_empty() { "" } else { ": " };
-            *reason = format!("{reason}. Before that, {request} returned {status}{colon}{body}");
+            let body = ShownBody(body.trim());
+            *reason = format!("{reason}. Before that, {request} returned {status}{body}");
         }
         self
     }

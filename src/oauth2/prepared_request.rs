@@ -7,7 +7,7 @@ use super::{
     CredentialStore, Error,
     session::{Access, Session},
 };
-use crate::clients::http::{Repeatable, Trail};
+use crate::clients::http::{self, Repeatable, Trail};
 use reqwest::{Method, Request, Response, Url, header::AUTHORIZATION};
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ pub(super) struct PreparedRequest<'a> {
 
 /// Why a request has no response.
 pub(super) enum SendError {
-    NoResponse(reqwest::Error),
+    NoResponse(http::NoResponse),
     /// A redirect was not followed.
     NotSent(Error),
 }
@@ -57,7 +57,7 @@ impl PreparedRequest<'_> {
     ) -> Result<Response, SendError> {
         let mut next = request;
         loop {
-            let sent = self.session.http().execute(next).await;
+            let sent = http::execute(self.session.http(), next).await;
             let response = sent.map_err(SendError::NoResponse)?;
             let Some(target) = trail.next(&response, self.idempotent) else {
                 return Ok(response);

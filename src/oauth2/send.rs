@@ -11,8 +11,6 @@ use reqwest::{Request, Response, StatusCode, Url};
 use std::{sync::Arc, time::Duration};
 use tokio::time::sleep;
 
-/// How many bytes of an error's body are kept.
-const ERROR_BODY_LIMIT: usize = 2048;
 /// How many bytes of a response are kept during a refresh, and how long they may take. It may be the result.
 const KEPT_LIMIT: usize = 64 * 1024;
 const KEPT_TIME: Duration = Duration::from_secs(5);
@@ -86,7 +84,7 @@ impl PreparedRequest<'_> {
                 }
                 Next::Refresh(response) => response,
             };
-            let (rejected, start) = http::peek(rejected, ERROR_BODY_LIMIT).await;
+            let (rejected, start) = http::peek_error(rejected).await;
             let sent = Some(&*access.token);
             let newer = match self.session.access(self.store, sent, |_| Ok(())).await {
                 Ok(newer) if self.request.is_left() => newer,
@@ -111,13 +109,12 @@ impl PreparedRequest<'_> {
         access: &Access,
         limits: &mut Limits<'_>,
     ) -> Result<Next, Error> {
-        let (mut trail, has_timeout) = (http::Trail::new(&request), request.timeout().is_some());
+        let mut trail = http::Trail::new(&request);
         let response = match self.follow(request, &mut trail, access).await {
-            Ok(response) if has_timeout => response,
-            Ok(response) => http::paced(response),
+            Ok(response) => response,
             Err(SendError::NotSent(error)) => return Err(error),
             Err(SendError::NoResponse(error)) => {
-                return self.after_no_response(&error, trail.outcome_only, limits);
+                return self.after_no_response(error, trail.outcome_only, limits);
             }
         };
         if trail.outcome_only || http::is_redirect(response.status()) {
@@ -131,7 +128,8 @@ impl PreparedRequest<'_> {
         let resends = &mut limits.resends;
         // Some APIs respond to an expired token as if they were busy.
         if token_status != TokenStatus::Expired
-            && let Some(delay) = resends.after(&response, is_busy, self.request.is_left())
+            && let Some(delay) =
+                resends.after(&response, is_busy, self.request.is_left(), trail.is_bare)
         {
             let (status, delay_ms) = (response.status(), delay.as_millis() as u64);
             tracing::warn!(%status, delay_ms, "The API is busy; the request is retried");
@@ -177,13 +175,12 @@ impl PreparedRequest<'_> {
     /// Decides what follows a request without a response: it is sent again if that is harmless.
     fn after_no_response(
         &self,
-        error: &reqwest::Error,
+        error: http::NoResponse,
         outcome_only: bool,
         limits: &mut Limits<'_>,
     ) -> Result<Next, Error> {
-        let repeatable =
-            !outcome_only && !error.is_builder() && (error.is_connect() || self.idempotent);
-        let reason = http::reason(error);
+        let repeatable = !outcome_only && !error.is_invalid && (error.is_unsent || self.idempotent);
+        let reason = error.reason;
         if repeatable
             && self.request.is_left()
             && let Some(delay) = limits.resends.take(None)
@@ -207,7 +204,7 @@ impl PreparedRequest<'_> {
                  (`OAuth2::base_url`)",
                 target.origin().ascii_serialization()
             ),
-            None => http::peek(response, ERROR_BODY_LIMIT).await.1,
+            None => http::peek_error(response).await.1,
         };
         Error::Status {
             request: self.label.clone(),
@@ -226,7 +223,7 @@ async fn meaning(response: Response, access: &Access) -> (Response, TokenStatus,
     let profile = &access.resolved.profile;
     let status = response.status().as_u16();
     let (response, start) = if profile.reads_body(status) {
-        http::peek(response, ERROR_BODY_LIMIT).await
+        http::peek_error(response).await
     } else {
         (response, String::new())
     };

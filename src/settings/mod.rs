@@ -30,6 +30,9 @@ use crate::protocol::StepIdentity;
 use secrecy::SecretString;
 use std::{path::PathBuf, time::Duration};
 
+/// The default of `OUTGOING_MESSAGE_SIZE_LIMIT`, in bytes after encryption.
+pub(crate) const OUTGOING_MESSAGE_SIZE_LIMIT: u32 = 10 << 20;
+
 /// Returns the value of an environment variable of this process. Bytes that are not UTF-8 become U+FFFD.
 #[must_use]
 pub fn environment(name: &str) -> Option<String> {

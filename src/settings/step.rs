@@ -2,8 +2,8 @@
 //! variables, wire-contract: Variables copied into headers, wire-contract: Variables without the prefix).
 
 use super::{
-    AmqpSettings, ApiSettings, Mode, ObjectStorageSettings, RateSettings, RunSettings, Settings,
-    SettingsError,
+    AmqpSettings, ApiSettings, Mode, OUTGOING_MESSAGE_SIZE_LIMIT, ObjectStorageSettings,
+    RateSettings, RunSettings, Settings, SettingsError,
     env_reader::{EnvReader, PREFIX, full_name, is_http, without_trailing_slashes},
     parse::camel_case,
 };
@@ -172,7 +172,9 @@ impl<G: Fn(&str) -> Option<String>> EnvReader<G> {
             error_replies: !self.flag("NO_ERROR_REPLIES"),
             emit_lightweight,
             lightweight_threshold: self.count("OBJECT_STORAGE_SIZE_THRESHOLD", 1_048_576) as usize,
-            outgoing_size_limit: self.count("OUTGOING_MESSAGE_SIZE_LIMIT", 10_485_760) as usize,
+            outgoing_size_limit: self
+                .count("OUTGOING_MESSAGE_SIZE_LIMIT", OUTGOING_MESSAGE_SIZE_LIMIT)
+                as usize,
             rates: RateSettings {
                 data: self.count("DATA_RATE_LIMIT", 10),
                 error: self.count("ERROR_RATE_LIMIT", 2),

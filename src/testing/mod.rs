@@ -18,7 +18,7 @@ use crate::{
     engine::storage,
     oauth2::{CredentialStore, Environment, RefreshLock, Session, SessionConfig},
     protocol::{Json, Object, StepIdentity},
-    settings::{self, ObjectStorageSettings},
+    settings::{self, OUTGOING_MESSAGE_SIZE_LIMIT, ObjectStorageSettings},
 };
 use anyhow::Context as _;
 use recorder::{Recorder, RecordingSink};
@@ -59,6 +59,7 @@ pub struct Harness<'a> {
     environment: BTreeMap<String, String>,
     webhook_uri: Option<String>,
     object_storage: Option<ObjectStorageSettings>,
+    message_size_limit: usize,
     saved: SavedKeys,
 }
 
@@ -108,6 +109,7 @@ impl<'a> Harness<'a> {
             environment: BTreeMap::new(),
             webhook_uri: None,
             object_storage: None,
+            message_size_limit: OUTGOING_MESSAGE_SIZE_LIMIT as usize,
             saved: SavedKeys::default(),
         }
     }
@@ -196,6 +198,30 @@ impl<'a> Harness<'a> {
         self
     }
 
+    /// Sets the largest message that can be emitted, in bytes: the JSON text of the message, encrypted and in base64, as the
+    /// runtime measures it. The default is that of `ELASTICIO_OUTGOING_MESSAGE_SIZE_LIMIT`, 10 MiB.
+    ///
+    /// ```
+    /// use sailor::{prelude::*, testing::{Harness, Verdict}};
+    /// use serde_json::{Value, json};
+    ///
+    /// async fn join(message: Message<Vec<String>>, cx: Context) -> anyhow::Result<()> {
+    ///     cx.data(&json!({ "text": message.body.concat() })).await
+    /// }
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> anyhow::Result<()> {
+    /// # let component = Component::new(r#"{"actions": {"join": {}}}"#)?.action("join", join);
+    /// let harness = Harness::new(&component, "join").message_size_limit(1000);
+    /// let emitted = harness.run(json!(["a".repeat(500), "b".repeat(500)])).await?;
+    /// assert_eq!(emitted.verdict, Verdict::Rejected);
+    /// assert!(emitted.error.unwrap().to_string().contains("exceeds limit of 1000"));
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn message_size_limit(mut self, bytes: usize) -> Self {
+        self.message_size_limit = bytes;
+        self
+    }
+
     /// Returns a handle to the credentials that the run or call saves. Calls and hooks return the module's own result, so
     /// for them this is the only way to see saved credentials.
     #[must_use]
@@ -238,7 +264,7 @@ impl<'a> Harness<'a> {
         let message = Object::read(Json::from(&message).bytes())?;
         let clients = self.clients()?;
         let session = session(self.component, self.environment)?;
-        let recorder = Recorder::new(self.config, self.saved, session);
+        let recorder = Recorder::new(self.config, self.saved, session, self.message_size_limit);
         let parts = ContextParts {
             config: recorder.config(),
             snapshot: self.snapshot,
@@ -335,7 +361,7 @@ impl<'a> Harness<'a> {
     ) -> anyhow::Result<T> {
         let clients = self.clients()?;
         let session = session(self.component, self.environment)?;
-        let recorder = Recorder::new(self.config, self.saved, session);
+        let recorder = Recorder::new(self.config, self.saved, session, self.message_size_limit);
         let parts = ServiceContextParts {
             function: self.function.to_owned(),
             config: recorder.config(),
@@ -378,9 +404,8 @@ fn session(
     } else {
         Arc::new(move |name| environment.get(name).cloned())
     };
-    let direct = http::client_without_redirects()?;
     let config = SessionConfig {
-        http: direct,
+        http: http::streaming_client()?,
         environment,
         mode: None,
         lock: None,

@@ -6,10 +6,13 @@ use crate::{
     component::{
         context::{BoxFuture, KeySaver},
         emitter::{self, EventSink},
+        error::AlreadyReported,
     },
-    engine::{KeyStore, update_keys},
+    engine::{KeyStore, check_message_size, update_keys},
     oauth2::{AuthorizedClient, CredentialStore, CredentialWarning, Session, StoreError},
+    protocol::ErrorReport,
 };
+use futures_util::FutureExt;
 use serde_json::{Map, Value};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicBool};
 
@@ -18,11 +21,19 @@ pub(super) struct Recorder {
     config: Mutex<Arc<Value>>,
     saved: SavedKeys,
     session: Option<Session>,
+    /// The largest message, in bytes as it would be published.
+    size_limit: usize,
 }
 
 impl Recorder {
-    pub(super) fn new(config: Value, saved: SavedKeys, session: Option<Session>) -> Arc<Self> {
+    pub(super) fn new(
+        config: Value,
+        saved: SavedKeys,
+        session: Option<Session>,
+        size_limit: usize,
+    ) -> Arc<Self> {
         Arc::new(Self {
+            size_limit,
             events: Mutex::default(),
             config: Mutex::new(Arc::new(config)),
             saved,
@@ -53,6 +64,13 @@ impl Recorder {
         self.events().push(Event::UpdateKeys(keys.into()));
     }
 
+    fn check_size(&self, event: &emitter::Event) -> anyhow::Result<()> {
+        match event {
+            emitter::Event::Data(message) => check_message_size(message, self.size_limit),
+            _ => Ok(()),
+        }
+    }
+
     fn events(&self) -> MutexGuard<'_, Vec<Event>> {
         self.events.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -81,19 +99,48 @@ impl KeySaver for Recorder {
 /// Records the events of a module.
 pub(super) struct RecordingSink(pub(super) Arc<Recorder>);
 
+impl RecordingSink {
+    /// Records an event, unless it is too large to be published.
+    async fn record(&self, event: emitter::Event) -> anyhow::Result<Confirm> {
+        let recorder = &self.0;
+        match event {
+            emitter::Event::UpdateKeys(keys) => update_keys(recorder.clone(), keys).await?,
+            event => {
+                recorder.check_size(&event)?;
+                let event = Event::try_from(event)?;
+                recorder.events().push(event);
+            }
+        }
+        Ok(Confirm::ready(Ok(())))
+    }
+
+    fn report(&self, error: &anyhow::Error) -> AlreadyReported {
+        let report = ErrorReport::from_error(error);
+        self.0.events().push(Event::Error(report.message.clone()));
+        AlreadyReported(report.message)
+    }
+}
+
 impl EventSink for RecordingSink {
     fn emit(&self, event: emitter::Event) -> BoxFuture<'_, anyhow::Result<Confirm>> {
-        let recorder = self.0.clone();
+        let is_data = matches!(event, emitter::Event::Data(_));
         Box::pin(async move {
-            match event {
-                emitter::Event::UpdateKeys(keys) => update_keys(recorder, keys).await?,
-                event => {
-                    let event = Event::try_from(event)?;
-                    recorder.events().push(event);
-                }
+            match self.record(event).await {
+                Err(error) if is_data => Err(self.report(&error).into()),
+                result => result,
             }
-            Ok(Confirm::ready(Ok(())))
         })
+    }
+
+    fn emit_unreported(&self, event: emitter::Event) -> BoxFuture<'_, anyhow::Result<Confirm>> {
+        Box::pin(self.record(event))
+    }
+
+    fn report_failure(&self, outcome: BoxFuture<'static, anyhow::Result<()>>) {
+        // Nothing is waited for in memory.
+        if let Some(Err(error)) = outcome.now_or_never() {
+            self.report(&error);
+        }
     }
 }
 

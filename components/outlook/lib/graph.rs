@@ -77,12 +77,7 @@ pub async fn page(request: AuthorizedRequest, list: &str) -> anyhow::Result<List
         list: list.to_owned(),
         error,
     })?;
-    Ok(ListPage {
-        url,
-        headers,
-        items: items.items,
-        body,
-    })
+    Ok(ListPage::new(url, headers, items.items, body))
 }
 
 /// The error of a body. A later attempt can succeed if the connection broke off.

@@ -354,3 +354,86 @@ async fn a_wrong_field_for_handshakes_is_named_in_the_error() {
         );
     }
 }
+
+/// The handshake of Zoom, with a secret of our own.
+fn zoom(text: &str) -> Value {
+    let body = json!({
+        "event": "endpoint.url_validation", "event_ts": 1654503849680_i64, "payload": { "plainToken": text },
+    });
+    json!({ "body": { "rawData": body.to_string() } })
+}
+
+#[tokio::test]
+async fn a_handshake_is_replied_with_an_hmac_of_its_text() {
+    let rig = Rig::new().await;
+    let hex = "f54f2d5fee8f181aab8371bada7fed9bb675eae464f18ed4fb91715244b58ef4";
+    let x = json!({ "method": "GET", "query": { "crc_token": "MTIzNA==" } });
+    for (handshake, template, request, expected) in [
+        (
+            "body:/payload/plainToken",
+            r#"{"plainToken": "{{text}}", "encryptedToken": "{{hmac}}"}"#,
+            zoom("qgg8vlvZRS6UYooatFL8Aw"),
+            json!({ "plainToken": "qgg8vlvZRS6UYooatFL8Aw", "encryptedToken": hex }),
+        ),
+        (
+            "query:crc_token",
+            r#"{"response_token": "sha256={{hmacBase64}}"}"#,
+            x.clone(),
+            json!({ "response_token": "sha256=u9i/p6dd03anZib927likp8FQz07Vtk+cETs8KmUntA=" }),
+        ),
+        (
+            "query:crc_token",
+            r#"{"challenge": "{{text}}", "more": [true, "{{text}}!"]}"#,
+            x,
+            json!({ "challenge": "MTIzNA==", "more": [true, "MTIzNA==!"] }),
+        ),
+    ] {
+        let fields = json!({
+            "handshake": handshake, "handshakeReply": template, "webhookSecret": "s3cret",
+        });
+        let emitted = receive(&rig, &fields, request).await;
+        let reply = only_reply(&emitted);
+        assert_eq!((reply.status_code, &reply.body), (200, &expected));
+        assert_eq!(reply.headers["content-type"], "application/json");
+    }
+}
+
+/// Otherwise anybody could have a webhook of their own signed.
+#[tokio::test]
+async fn only_a_word_is_signed_for_a_handshake() {
+    let rig = Rig::new().await;
+    let fields = json!({
+        "handshake": "body:/payload/plainToken",
+        "handshakeReply": r#"{"encryptedToken": "{{hmac}}"}"#,
+        "webhookSecret": SECRET,
+    });
+    let long = "a".repeat(300);
+    for text in [
+        r#"{"id":1}"#,
+        "v0:1769860800:{}",
+        "id=1",
+        "a b",
+        "1769860800.x",
+        "==",
+        &long,
+    ] {
+        let emitted = receive(&rig, &fields, zoom(text)).await;
+        let reply = only_reply(&emitted);
+        assert_eq!(reply.status_code, 400, "{text}");
+        assert!(!reply.body.to_string().contains(text));
+    }
+}
+
+#[tokio::test]
+async fn a_computed_reply_needs_a_secret_and_a_template() {
+    let rig = Rig::new().await;
+    for (template, part) in [
+        (r#"{"a": "{{hmac}}"}"#, "`webhookSecret`"),
+        (r#"{"a": "b"}"#, "{{hmac}}"),
+        ("{{hmac}}", "a JSON object"),
+    ] {
+        let fields = json!({ "handshake": "query:c", "handshakeReply": template });
+        let emitted = receive(&rig, &fields, json!({ "query": { "c": "abc" } })).await;
+        assert!(error_text(&emitted).contains(part), "{emitted:?}");
+    }
+}

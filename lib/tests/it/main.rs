@@ -17,6 +17,7 @@ mod promise;
 mod requests;
 mod responses;
 mod samples;
+mod too_large;
 mod unreadable;
 mod verify;
 mod webhooks;

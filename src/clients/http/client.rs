@@ -21,8 +21,8 @@ pub(crate) fn client_without_redirects() -> Result<Client, HttpError> {
     build(Policy::none())
 }
 
-/// Builds the client for requests with a streamed body. Such a request may take as long as its source, so each request
-/// needs a time limit of its own.
+/// Builds the client for requests that may take as long as their bodies move, such as uploads and the requests of modules to
+/// an API: each needs a limit of its own, or [`execute`](super::execute). It does not follow redirects.
 pub(crate) fn streaming_client() -> Result<Client, HttpError> {
     finish(builder(Policy::none()))
 }

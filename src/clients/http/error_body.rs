@@ -2,6 +2,7 @@
 
 use super::lenient_members;
 use serde_json::Value;
+use std::fmt;
 
 /// The members that hold a code, besides `error`.
 const CODE_NAMES: [&str; 6] = [
@@ -123,6 +124,23 @@ fn is_set(value: &Value) -> bool {
         Value::String(text) => !text.is_empty(),
         Value::Array(items) => !items.is_empty(),
         value => value != 0,
+    }
+}
+
+/// How much of an error's body a message shows, in bytes.
+const SHOWN: usize = 2048;
+
+/// The body of an error as the end of a message: after a colon, and cut to 2 KiB.
+pub(crate) struct ShownBody<'a>(pub(crate) &'a str);
+
+impl fmt::Display for ShownBody<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = &self.0[..self.0.floor_char_boundary(SHOWN)];
+        match shown.len() {
+            0 => Ok(()),
+            length if length < self.0.len() => write!(f, ": {shown}…"),
+            _ => write!(f, ": {shown}"),
+        }
     }
 }
 

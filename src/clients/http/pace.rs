@@ -17,13 +17,15 @@ const TIME: Duration = Duration::from_secs(15 * 60);
 /// For so many bytes, it may take a second longer.
 const BYTES_PER_SECOND: u32 = 64 * 1024;
 
-/// Limits the time that a reader waits for the body: to 15 minutes, and a second for every 64 KiB. So a file that comes at
-/// that rate is never cut off, and a body that comes byte by byte ends. The reader's own time does not count.
-pub(crate) fn paced(mut response: Response) -> Response {
+/// Limits the time that a reader waits for the body: to `still` for the next part, and to 15 minutes and a second for every
+/// 64 KiB for all of it. So a file that comes at that rate is never cut off, and a body that comes byte by byte ends. The
+/// reader's own time does not count.
+pub(super) fn paced_within(mut response: Response, still: Duration) -> Response {
     let head = take_head(&mut response);
     let body = Body::wrap(Paced {
         body: response.into(),
         left: TIME,
+        still,
         waiting: None,
     });
     ::http::Response::from_parts(head, body).into()
@@ -35,10 +37,16 @@ pub(crate) fn paced(mut response: Response) -> Response {
 )]
 struct TooSlow;
 
+#[derive(Debug, thiserror::Error)]
+#[error("nothing of the response came for {} s; `timeout` sets another limit", .0.as_secs_f32())]
+struct Still(Duration);
+
 struct Paced {
     body: Body,
     /// How much longer the reader waits.
     left: Duration,
+    /// How long it waits for the next part.
+    still: Duration,
     /// When the reader began to wait, and the end of that.
     waiting: Option<(Instant, Pin<Box<Sleep>>)>,
 }
@@ -52,12 +60,17 @@ impl HttpBody for Paced {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) else {
-            let left = self.left;
+            let limit = self.left.min(self.still);
             let waiting = self
                 .waiting
-                .get_or_insert_with(|| (Instant::now(), Box::pin(sleep(left))));
+                .get_or_insert_with(|| (Instant::now(), Box::pin(sleep(limit))));
             ready!(waiting.1.as_mut().poll(cx));
-            return Poll::Ready(Some(Err(TooSlow.into())));
+            let error = if self.left <= self.still {
+                TooSlow.into()
+            } else {
+                Still(self.still).into()
+            };
+            return Poll::Ready(Some(Err(error)));
         };
         if let Some((since, _)) = self.waiting.take() {
             self.left = self.left.saturating_sub(since.elapsed());
@@ -85,6 +98,10 @@ mod tests {
     use reqwest::ResponseBuilderExt;
     use std::io;
 
+    fn paced(response: Response) -> Response {
+        paced_within(response, Duration::from_secs(60))
+    }
+
     /// A response of this many chunks, with this delay before each.
     fn response(chunks: usize, length: usize, delay: Duration) -> Response {
         let chunk = Bytes::from(vec![b'x'; length]);
@@ -99,7 +116,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_body_that_comes_byte_by_byte_ends_with_an_error() {
-        for seconds in [1, 30, 3600] {
+        for seconds in [1, 30, 59] {
             let (start, delay) = (Instant::now(), Duration::from_secs(seconds));
             let error = paced(response(10_000, 1, delay)).bytes().await.unwrap_err();
             let shown = with_causes(&error);
@@ -109,6 +126,20 @@ mod tests {
             );
             let took = start.elapsed().as_secs();
             assert!((900..905).contains(&took), "{seconds}: {took}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_stops_ends_after_a_minute() {
+        for seconds in [61, 3600] {
+            let (start, delay) = (Instant::now(), Duration::from_secs(seconds));
+            let error = paced(response(2, 1, delay)).bytes().await.unwrap_err();
+            let shown = with_causes(&error);
+            assert!(
+                shown.contains("for 60 s") && shown.contains("`timeout`"),
+                "{shown}"
+            );
+            assert_eq!(start.elapsed().as_secs(), 60);
         }
     }
 

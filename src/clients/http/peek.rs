@@ -6,6 +6,8 @@ use reqwest::{Body, Response, ResponseBuilderExt};
 use std::{io, mem, time::Duration};
 use tokio::time::timeout;
 
+/// How many bytes of an error's body are read.
+const ERROR_LIMIT: usize = 64 * 1024;
 /// How long the start of a body is waited for.
 const PEEK_TIME: Duration = Duration::from_secs(10);
 
@@ -36,6 +38,12 @@ pub(crate) async fn peek(mut response: Response, limit: usize) -> (Response, Str
     let body = stream::iter(read).chain(response.bytes_stream());
     let response = ::http::Response::from_parts(head, Body::wrap_stream(body)).into();
     (response, String::from_utf8_lossy(&start).into_owned())
+}
+
+/// Reads as much of an error's body as says what it means, as [`peek`] does: 64 KiB. Bodies of errors are at most so long in
+/// the field (a batch of 200 results), and so much for each of the requests at the same time does not fill the memory.
+pub(crate) async fn peek_error(response: Response) -> (Response, String) {
+    peek(response, ERROR_LIMIT).await
 }
 
 /// Reads a response into memory and gives its connection back: at most `limit` bytes, and for at most `time`. The body

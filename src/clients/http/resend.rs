@@ -34,12 +34,14 @@ impl<'a> Resends<'a> {
     }
 
     /// Takes a resend if the server is busy or has a fault, if that can help, and if the request `is_repeatable`: its body
-    /// can be sent again. Returns the delay before it.
+    /// can be sent again. Returns the delay before it. A busy API lets all requests with the credential wait, unless a
+    /// server `is_elsewhere`, to which a redirect led without the token.
     pub(crate) fn after(
         &mut self,
         response: &Response,
         is_busy: bool,
         is_repeatable: bool,
+        is_elsewhere: bool,
     ) -> Option<Duration> {
         let (status, asked) = (response.status(), retry_after(response.headers()));
         if !is_busy && !status.is_server_error() {
@@ -47,7 +49,7 @@ impl<'a> Resends<'a> {
             return None;
         }
         let is_too_long = asked.is_some_and(|asked| asked > MAX_DELAY);
-        if let Some(asked) = asked.filter(|_| is_busy && !is_too_long) {
+        if let Some(asked) = asked.filter(|_| is_busy && !is_too_long && !is_elsewhere) {
             self.budget.pause(asked);
         }
         let can_help = can_repeat(status, is_busy, asked, self.idempotent);

@@ -83,7 +83,8 @@ impl<C, O: Serialize> Context<C, O> {
     }
 
     /// Emits a message for each body, in order, with up to 32 unconfirmed at once, and goes on after one that cannot be
-    /// emitted, such as one that is too large. Returns those that were not emitted. See [`Emitter::data_each`].
+    /// emitted, such as one that is too large. Returns those that were not emitted, which the caller reports. See
+    /// [`Emitter::data_each`].
     pub async fn data_each<I>(&self, bodies: I) -> Vec<NotEmitted>
     where
         I: IntoIterator<Item = O, IntoIter: Send>,

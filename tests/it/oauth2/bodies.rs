@@ -4,7 +4,7 @@ use super::rig::{Rig, text};
 use emulator::provider::{Fault, Knobs, Provider, ProviderConfig};
 use futures_util::stream;
 use reqwest::{Body, Method, StatusCode};
-use sailor::oauth2::Error;
+use sailor::oauth2::{Error, OAuth2};
 use serde_json::{Value, json};
 use std::{
     fs::File,
@@ -396,4 +396,46 @@ async fn a_303_post_is_sent_once() {
         (&json!("GET"), &json!("/api/echo/orders/1"))
     );
     assert_eq!(rig.statuses()[4..], [303, 200]);
+}
+
+/// An error with this text at the end of a body of 40 KB.
+fn long_error(status: u16, text: &str) -> Fault {
+    Fault::Response {
+        status,
+        headers: vec![],
+        body: json!({ "a": "é".repeat(20_000), "z": text }).to_string(),
+    }
+}
+
+#[tokio::test]
+async fn a_long_error_is_kept_and_its_message_is_short() {
+    let rig = Rig::new(Knobs::default()).await;
+    rig.provider.script_api([long_error(400, "the code")]);
+    let error = rig.drive(rig.replica().get()).await.unwrap_err();
+    let shown = error.to_string();
+    assert!(
+        shown.len() < 2200 && shown.ends_with('…'),
+        "{}",
+        shown.len()
+    );
+    let Error::Status { body, .. } = error else {
+        panic!("{error}")
+    };
+    let body: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!(body["z"], "the code");
+}
+
+#[tokio::test]
+async fn rules_see_the_end_of_a_long_error() {
+    let mut rig = Rig::new(Knobs::default()).await;
+    rig.definition = OAuth2::new()
+        .busy_responses("403 quota exceeded")
+        .expired_responses("400 token expired");
+    let replica = rig.replica();
+    rig.provider.script_api([long_error(403, "Quota exceeded")]);
+    rig.drive(replica.get()).await.unwrap();
+    assert_eq!(rig.statuses(), [403, 200]);
+    rig.provider.script_api([long_error(400, "Token expired")]);
+    rig.drive(replica.get()).await.unwrap();
+    assert_eq!(rig.provider.refreshes(), 1);
 }

@@ -22,7 +22,9 @@ async fn many_failing_requests_share_one_budget_of_retries() {
     let rig = Rig::new(Knobs::default()).await;
     let replica = rig.replica();
     rig.provider.script_api((0..200).map(|_| fault(503, "0")));
-    let results = rig.drive(join_all((0..40).map(|_| replica.get()))).await;
+    // Slowly, because a retry comes back every ten seconds.
+    let requests = join_all((0..40).map(|_| replica.get()));
+    let results = rig.clock.drive_by(Duration::from_millis(1), requests).await;
     assert!(
         results
             .iter()
@@ -30,6 +32,21 @@ async fn many_failing_requests_share_one_budget_of_retries() {
     );
     // Forty first attempts, and thirty retries for all of them instead of three for each.
     assert_eq!(rig.statuses().len(), 70);
+}
+
+#[tokio::test]
+async fn retries_come_back_with_time() {
+    let rig = Rig::new(Knobs::default()).await;
+    let replica = rig.replica();
+    rig.provider.script_api((0..200).map(|_| fault(503, "0")));
+    let slowly = Duration::from_millis(1);
+    let requests = join_all((0..20).map(|_| replica.get()));
+    rig.clock.drive_by(slowly, requests).await;
+    let before = rig.statuses().len();
+    rig.clock.advance(Duration::from_secs(20)).await;
+    let requests = join_all((0..5).map(|_| replica.get()));
+    rig.clock.drive_by(slowly, requests).await;
+    assert_eq!((before, rig.statuses().len()), (50, 50 + 5 + 2));
 }
 
 #[tokio::test]

@@ -6,7 +6,8 @@ use http_double::{PreparedResponse, RecordedCall, ScriptedDouble};
 use reqwest::{Method, StatusCode};
 use sailor::oauth2::{AuthorizedRequest, Error, OAuth2, Profile};
 use serde_json::{Value, json};
-use std::cell::Cell;
+use std::{cell::Cell, time::Duration};
+use tokio::time::Instant;
 
 const STATUSES: [u16; 5] = [301, 302, 303, 307, 308];
 /// Secrets of a module that are for the API only.
@@ -419,4 +420,31 @@ async fn redirect_loops_end_and_invalid_targets_are_returned() {
     hosts.respond("B/one", PreparedResponse::status(200));
     hosts.request(&Method::GET).send().await.unwrap();
     hosts.shows_nothing(&hosts.received(&hosts.other)[0], "disguised");
+}
+
+#[tokio::test]
+async fn a_limit_of_another_host_does_not_hold_up_the_account() {
+    let hosts = Hosts::new().await;
+    let client = hosts.rig.replica().client();
+    hosts.next_round();
+    let elsewhere = hosts.address("B/one");
+    hosts.respond("A/start", PreparedResponse::redirect(302, &elsewhere));
+    let limited = PreparedResponse::status(429).header("retry-after", "25");
+    hosts.respond("B/one", limited);
+    let own = client.get(hosts.path("A/start")).send();
+    let work = async {
+        // The request itself waits.
+        let waiting = tokio::time::timeout(Duration::from_secs(6), own).await;
+        assert!(waiting.is_err());
+        let start = Instant::now();
+        hosts.chain(302, &["A/start"]);
+        client.get(hosts.path("A/start")).send().await.unwrap();
+        start.elapsed()
+    };
+    let took = hosts
+        .rig
+        .clock
+        .drive_by(Duration::from_millis(20), work)
+        .await;
+    assert!(took < Duration::from_secs(15), "{took:?}");
 }

@@ -139,7 +139,7 @@ impl<'a> Changes<'a> {
 
     /// What is new on a page and may be emitted now.
     fn take(&mut self, page: Page, from: Timestamp, is_later_page: bool) -> Batch {
-        let items = page.items.len();
+        let items = page.items.len() + page.unreadable.len();
         let (mut changes, mut faults) = (Vec::new(), page.unreadable);
         let mut met = HashSet::new();
         for item in page.items {

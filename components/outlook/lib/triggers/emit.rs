@@ -35,9 +35,9 @@ pub async fn emit<C, T: Serialize + Send>(
 ) -> anyhow::Result<()> {
     if let Some(failed) = cx.data_each([body]).await.pop() {
         if !failed.is_permanent {
-            return Err(failed.error);
+            return Err(failed.into_error());
         }
-        cx.error(change.not_emitted(failed.error)).await?;
+        cx.error(change.not_emitted(failed.into_error())).await?;
     }
     changes.mark_done(change);
     Ok(())

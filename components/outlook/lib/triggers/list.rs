@@ -222,7 +222,9 @@ impl<'a> List<'a> {
         count: u64,
         passes: &mut Vec<Vec<String>>,
     ) -> anyhow::Result<Option<Page>> {
-        let Around { items, unreadable } = around;
+        let Around {
+            items, unreadable, ..
+        } = around;
         let is_end = ((items.len() + unreadable.len()) as u64) < count;
         let ids: Vec<String> = items.iter().filter_map(id).map(str::to_owned).collect();
         let unreadable = match self.range_or_again(from, offset, count, IDENTITY).await {

@@ -179,15 +179,15 @@ impl Emission<'_> {
                 results: items.collect(),
             };
             match self.cx.emitter().data_each([results]).await.pop() {
-                Some(failed) if !failed.is_permanent => return Err(failed.error),
-                Some(_) if count > 1 => {
+                Some(failed) if !failed.is_permanent => return Err(failed.into_error()),
+                Some(failed) if count > 1 => {
+                    failed.dismiss();
                     self.together = count.div_ceil(2);
                     continue;
                 }
                 Some(failed) => {
-                    self.cx
-                        .error(page[0].change.not_emitted(failed.error))
-                        .await?;
+                    let error = page[0].change.not_emitted(failed.into_error());
+                    self.cx.error(error).await?;
                 }
                 None => {}
             }

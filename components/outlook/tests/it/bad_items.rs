@@ -106,6 +106,31 @@ async fn a_page_is_read_around_what_graph_cannot_return() {
 }
 
 #[tokio::test]
+async fn many_bad_items_side_by_side_stop_nothing() {
+    let trigger = TRIGGERS[1];
+    let (rig, ids) = trigger.mailbox(60).await;
+    for id in &ids[2..55] {
+        rig.graph.break_content(id, 501);
+    }
+    let mut since = json!({});
+    let emitted = trigger.poll(&rig, &mut since).await;
+    let good = (0..60).filter(|n| !(2..55).contains(n));
+    assert_eq!(trigger.names(&emitted), range(good));
+    let errors = errors(&emitted);
+    assert_eq!(errors.len(), 53, "{errors:?}");
+    for (id, error) in ids[2..55].iter().zip(&errors) {
+        assert!(
+            error.contains(id) && error.contains("passed over"),
+            "{error}"
+        );
+    }
+    // At most seven requests for each bad item: three attempts, twice, and the pages around them.
+    let requests = rig.graph.calls_matching("/messages").len();
+    assert!(requests < 53 * 8 + 100, "{requests}");
+    assert!(trigger.poll(&rig, &mut since).await.events.is_empty());
+}
+
+#[tokio::test]
 async fn an_item_whose_id_cannot_be_read_is_reported_once() {
     for trigger in TRIGGERS {
         for bad in [vec![3], vec![0], vec![9], vec![8, 9]] {

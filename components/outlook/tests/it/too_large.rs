@@ -1,17 +1,10 @@
-//! The triggers as processes: items that are too large for a message.
+//! Items that are too large for a message: the triggers as processes and in memory.
 
-use crate::rig::{contact, mail, process::Step, with};
+use crate::rig::{Rig, contact, each, errors, mail, process::Step, with};
 use emulator::provider::Provider;
 use serde_json::{Value, json};
 
 const LIMIT: (&str, &str) = ("ELASTICIO_OUTGOING_MESSAGE_SIZE_LIMIT", "100000");
-
-/// The errors that name what is passed over.
-fn passed_over(step: &Step) -> Vec<String> {
-    let mut errors = step.errors();
-    errors.retain(|error| error.contains("passed over"));
-    errors
-}
 
 fn names(step: &Step, member: &str) -> Vec<Value> {
     let bodies = step.data().into_iter();
@@ -46,11 +39,37 @@ async fn an_item_too_large_to_emit_is_reported_once() {
         step.settled().await;
         step.stop(component).await;
         assert_eq!(names(&step, member), ["a", "b", "c", "d"], "{function}");
-        let [error] = &passed_over(&step)[..] else {
+        let [error] = &step.errors()[..] else {
             panic!("{:?}", step.errors())
         };
         assert!(error.contains(&large), "{error}");
+        assert!(error.contains("passed over") && error.contains("limit of 100000"));
     }
+}
+
+#[tokio::test]
+async fn in_memory_an_item_too_large_is_reported_once() {
+    let rig = Rig::new().await;
+    let fields = json!({ "folderId": "inbox", "emitBehavior": "emitAll" });
+    let mut ids = vec![];
+    for (n, size) in [10, 5_000, 30_000, 5_000].into_iter().enumerate() {
+        let fields = mail(&n.to_string(), &format!("2024-05-01T10:00:{n:02}Z"));
+        let long = json!({ "long": "x".repeat(size) });
+        ids.push(rig.graph.add_message("inbox", with(fields, long)));
+    }
+    let emitted = rig.function("readMail", fields).message_size_limit(9_000);
+    let emitted = emitted.run(json!({})).await.unwrap();
+    let pages = each(&emitted, "results").into_iter();
+    let subjects = pages.flat_map(|page| page.as_array().cloned().unwrap());
+    let subjects: Vec<Value> = subjects.map(|mail| mail["subject"].clone()).collect();
+    assert_eq!(subjects, ["0", "1", "3"]);
+    let [error] = &errors(&emitted)[..] else {
+        panic!("{emitted:?}")
+    };
+    assert!(
+        error.contains(&ids[2]) && error.contains("limit of 9000"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -78,7 +97,7 @@ async fn mails_too_large_together_are_emitted_in_parts() {
     let subjects: Vec<&Value> = subjects.map(|mail| &mail["subject"]).collect();
     assert_eq!(subjects, ["0", "1", "3", "4", "5"]);
     assert!(results.len() > 1, "{results:?}");
-    let [error] = &passed_over(&step)[..] else {
+    let [error] = &step.errors()[..] else {
         panic!("{:?}", step.errors())
     };
     assert!(error.contains(&ids[2]), "{error}");

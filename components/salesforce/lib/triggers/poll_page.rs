@@ -5,7 +5,7 @@ use crate::{
     position::Position,
     sorted_list::{Content, Entry},
 };
-use sailor::{NotEmitted, prelude::*};
+use sailor::prelude::*;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::HashSet;
@@ -96,9 +96,10 @@ impl<'a, C: Sync> PollPage<'a, C> {
             return Ok(());
         };
         if !failed.is_permanent {
-            return Err(failed.error);
+            return Err(failed.into_error());
         }
         // Too large together.
+        failed.dismiss();
         let single = new
             .into_iter()
             .map(|(at, record)| (at, json!({ "results": [record] })));
@@ -113,20 +114,14 @@ impl<'a, C: Sync> PollPage<'a, C> {
             let failed = self.cx.data_each(bodies).await;
             chunk.iter().for_each(|at| self.places[*at].2 = true);
             let mut first_error = None;
-            for NotEmitted {
-                position,
-                error,
-                is_permanent,
-                ..
-            } in failed
-            {
-                let (key, _, is_done) = &mut self.places[chunk[position]];
-                if is_permanent {
+            for failed in failed {
+                let (key, _, is_done) = &mut self.places[chunk[failed.position]];
+                if failed.is_permanent {
                     let passed = format!("record {key} is passed over: it cannot be emitted");
-                    self.cx.error(error.context(passed)).await?;
+                    self.cx.error(failed.into_error().context(passed)).await?;
                 } else {
                     *is_done = false;
-                    first_error.get_or_insert(error);
+                    first_error.get_or_insert(failed.into_error());
                 }
             }
             if let Some(error) = first_error {

@@ -5,7 +5,7 @@ use crate::{
     api::Record,
     sorted_list::{Content, Entry},
 };
-use sailor::{NotEmitted, prelude::*};
+use sailor::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::HashSet;
@@ -134,9 +134,10 @@ impl<'a, C: Sync> QueryRun<'a, C> {
             return Ok(());
         };
         if !failed.is_permanent || collected.is_empty() {
-            return Err(failed.error);
+            return Err(failed.into_error());
         }
         // Too large together.
+        failed.dismiss();
         self.emit_each(collected).await
     }
 
@@ -175,20 +176,15 @@ impl<'a, C: Sync> QueryRun<'a, C> {
             };
             let lost: HashSet<usize> = failed.iter().map(|failed| failed.position).collect();
             let mut first_error = None;
-            for NotEmitted {
-                position,
-                error,
-                is_permanent,
-                ..
-            } in failed
-            {
-                if is_permanent {
-                    let key = &keys[position];
+            for failed in failed {
+                if failed.is_permanent {
+                    let key = &keys[failed.position];
                     let passed = format!("record {key} is passed over: it cannot be emitted");
-                    let key = too_large(key, &records[position]);
-                    self.report(key, error.context(passed)).await?;
+                    let key = too_large(key, &records[failed.position]);
+                    let error = failed.into_error().context(passed);
+                    self.report(key, error).await?;
                 } else {
-                    first_error.get_or_insert(error);
+                    first_error.get_or_insert(failed.into_error());
                 }
             }
             let emitted = keys.into_iter().enumerate();
