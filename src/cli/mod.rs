@@ -2,6 +2,7 @@
 //! runtime, and calls the engine. It does not handle messages or the broker.
 
 mod check;
+mod core_dumps;
 mod log;
 mod login;
 mod metadata;
@@ -165,6 +166,7 @@ fn serve(component: anyhow::Result<Component>, method: Option<&str>) -> anyhow::
 }
 
 fn start_log(component: Option<&Component>) {
+    core_dumps::turn_off();
     let targets = component.map(Component::crate_names).unwrap_or_default();
     log::init(
         &LogSettings::read(settings::environment),

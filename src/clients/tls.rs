@@ -1,10 +1,21 @@
-//! TLS for HTTP and AMQP: the certificates that the system trusts, and one cryptography provider for the whole process.
+//! TLS for HTTP and AMQP: the certificates that are trusted, the certificate that the broker is shown, advice about
+//! errors, and one cryptography provider for the whole process.
+//!
+//! The name in a certificate is always compared with the host of the URL. No setting turns that off.
 
+use crate::settings::{self, NamedFile, TlsSettings};
 use rustls::{
-    ClientConfig,
+    AlertDescription, CertificateError, ClientConfig, Error, RootCertStore,
     crypto::{CryptoProvider, ring},
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
 };
-use rustls_platform_verifier::ConfigVerifierExt;
+use rustls_platform_verifier::Verifier;
+use std::{io, sync::Arc};
+
+/// Files of TLS that cannot be used. The text names the variable, the file and the remedy.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct TlsFileError(String);
 
 /// Installs ring as the process's cryptography provider, unless one is installed already. No HTTP client can be built
 /// without a provider, including the component's own. So the runtime calls this before any code of the component runs.
@@ -15,9 +26,165 @@ pub(crate) fn choose_cryptography() {
     }
 }
 
-/// Returns the configuration of TLS connections: no client certificate, and the certificates that the system trusts or
-/// those in `SSL_CERT_FILE` and `SSL_CERT_DIR`.
-pub(crate) fn client_config() -> Result<ClientConfig, rustls::Error> {
+/// Returns the configuration of TLS connections to the broker. The files are read at each call, so that a new connection
+/// uses certificates that were replaced.
+///
+/// # Errors
+/// Returns an error if a file of the settings cannot be used, or if no certificate is trusted at all.
+pub(crate) fn broker_config() -> Result<ClientConfig, TlsFileError> {
+    config(&TlsSettings::read(settings::environment))
+}
+
+fn config(settings: &TlsSettings) -> Result<ClientConfig, TlsFileError> {
     choose_cryptography();
-    ClientConfig::with_platform_verifier()
+    let provider = CryptoProvider::get_default().cloned();
+    let provider = provider.unwrap_or_else(|| Arc::new(ring::default_provider()));
+    let verifier = Verifier::new_with_extra_roots(extra(settings)?, provider)
+        .map_err(|error| TlsFileError(format!("{error}; {}", no_certificates(settings))))?;
+    let builder = ClientConfig::builder()
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier));
+    let (cert, key) = match (&settings.client_cert, &settings.client_key) {
+        (None, None) => return Ok(builder.with_no_client_auth()),
+        (Some(cert), Some(key)) => (cert, key),
+        (Some(one), None) | (None, Some(one)) => {
+            return Err(TlsFileError(format!(
+                "{} is set alone: set ELASTICIO_AMQP_CLIENT_CERT and ELASTICIO_AMQP_CLIENT_KEY, or neither",
+                one.variable
+            )));
+        }
+    };
+    let chain = certificates(cert)?;
+    let private =
+        PrivateKeyDer::from_pem_file(&key.path).map_err(|e| unusable(key, &e.to_string()))?;
+    builder
+        .with_client_auth_cert(chain, private)
+        .map_err(|error| {
+            unusable(
+                key,
+                &format!("it does not fit {}: {error}", cert.path.display()),
+            )
+        })
+}
+
+/// Returns the certificates that HTTP clients trust in addition to the system's.
+///
+/// # Errors
+/// Returns an error if a file of the settings cannot be used.
+pub(crate) fn extra_certificates() -> Result<Vec<CertificateDer<'static>>, TlsFileError> {
+    extra(&TlsSettings::read(settings::environment))
+}
+
+fn extra(settings: &TlsSettings) -> Result<Vec<CertificateDer<'static>>, TlsFileError> {
+    let mut all = Vec::new();
+    for file in &settings.ca_certs {
+        all.extend(certificates(file)?);
+    }
+    Ok(all)
+}
+
+/// Reads the certificates of a file. There is at least one.
+fn certificates(file: &NamedFile) -> Result<Vec<CertificateDer<'static>>, TlsFileError> {
+    let read = CertificateDer::pem_file_iter(&file.path)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(|error| unusable(file, &error.to_string()))?;
+    if read.is_empty() {
+        return Err(unusable(file, "it contains no certificate"));
+    }
+    let mut store = RootCertStore::empty();
+    for certificate in &read {
+        store
+            .add(certificate.clone())
+            .map_err(|error| unusable(file, &error.to_string()))?;
+    }
+    Ok(read)
+}
+
+fn unusable(file: &NamedFile, problem: &str) -> TlsFileError {
+    TlsFileError(format!(
+        "{} names {}, which cannot be used: {problem}; it must be a PEM file that this process can read",
+        file.variable,
+        file.path.display()
+    ))
+}
+
+/// What to do if no certificate is trusted at all.
+pub(crate) fn missing_certificates_advice() -> String {
+    no_certificates(&TlsSettings::read(settings::environment))
+}
+
+fn no_certificates(settings: &TlsSettings) -> String {
+    if settings.system.is_empty() {
+        return "install the system's CA certificates, or set SSL_CERT_FILE to a file of trusted certificates".into();
+    }
+    let named = settings.system.iter();
+    let named = named.map(|file| format!("{} ({})", file.variable, file.path.display()));
+    format!("check {}", named.collect::<Vec<_>>().join(" and "))
+}
+
+/// What an address is called in advice about TLS.
+#[derive(Clone, Copy)]
+pub(crate) struct Peer {
+    /// "the broker" or "the server".
+    pub(crate) name: &'static str,
+    /// Where its address comes from.
+    pub(crate) address: &'static str,
+    /// What to use if it does not speak TLS.
+    pub(crate) plain: &'static str,
+}
+
+/// Returns the TLS error inside of an I/O error, which can be inside of another one.
+pub(crate) fn inside(error: &io::Error) -> Option<&Error> {
+    let inner = error.get_ref()?;
+    inner
+        .downcast_ref()
+        .or_else(|| inside(inner.downcast_ref()?))
+}
+
+/// Returns what the reader can do about a failed TLS connection.
+pub(crate) fn advice(error: &Error, peer: Peer) -> String {
+    let Peer {
+        name,
+        address,
+        plain,
+    } = peer;
+    match error {
+        Error::InvalidCertificate(error) => certificate_advice(error, peer),
+        Error::AlertReceived(
+            AlertDescription::CertificateRequired
+            | AlertDescription::BadCertificate
+            | AlertDescription::UnknownCA
+            | AlertDescription::CertificateUnknown,
+        ) => format!(
+            "{name} requires a client certificate that it trusts: for the broker, set ELASTICIO_AMQP_CLIENT_CERT and \
+             ELASTICIO_AMQP_CLIENT_KEY"
+        ),
+        Error::AlertReceived(
+            AlertDescription::HandshakeFailure | AlertDescription::ProtocolVersion,
+        )
+        | Error::PeerIncompatible(_) => {
+            format!("{name} must support TLS 1.2 or 1.3 with common ciphers")
+        }
+        Error::InvalidMessage(_) => {
+            format!("the server does not speak TLS: check the port in {address}, or use {plain}")
+        }
+        _ => format!("check the TLS settings of {name}"),
+    }
+}
+
+fn certificate_advice(error: &CertificateError, peer: Peer) -> String {
+    let Peer { name, address, .. } = peer;
+    match error {
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => format!(
+            "the issuer of {name}'s certificate is not trusted: set ELASTICIO_CA_CERTS to a file with the issuer's \
+             certificate, or SSL_CERT_FILE or SSL_CERT_DIR to all certificates that are trusted"
+        ),
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            format!("{name}'s certificate is for another name: check the host in {address}")
+        }
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+            format!("{name}'s certificate has expired: renew it, or check this machine's clock")
+        }
+        _ => format!("check {name}'s certificate"),
+    }
 }

@@ -77,7 +77,8 @@ pub struct Context<C = Value, O: ?Sized = Value> {
     /// The step's fields and credentials, as they were when this message started.
     pub config: C,
     /// Is cancelled when the process is asked to stop. The module should then finish within `SHUTDOWN_TIMEOUT`, which is
-    /// 25 seconds by default.
+    /// 25 seconds by default. It is also cancelled when the module has taken longer than `PROCESS_TIMEOUT`, so that tasks
+    /// of the module can end.
     ///
     /// A module that waits for events of its own can end its stream:
     ///

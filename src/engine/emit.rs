@@ -4,7 +4,7 @@
 //! has confirmed the event, or after a failure was reported to the user. [`InFlightMessage::finish`] waits for all
 //! confirms and returns the verdict.
 
-use super::{Engine, bodies, decode, keys, now_ms};
+use super::{Engine, bodies, decode, hooks, keys, now_ms};
 use crate::{
     broker::transport::{Confirm, Publication, ReboundLimitExceeded, Route, Transport, Verdict},
     component::{
@@ -19,9 +19,12 @@ use anyhow::Context as _;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use serde_json::{Map, Value};
-use std::sync::{
-    Arc, OnceLock, PoisonError,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc, OnceLock, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 use tokio::{runtime::Handle, sync::OnceCell, task::JoinHandle};
 use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
@@ -43,6 +46,8 @@ pub(super) struct InFlightMessage<T: Transport> {
     /// Set once the message has failed. Otherwise it is acknowledged.
     verdict: OnceLock<Verdict>,
     finished: AtomicBool,
+    /// The module took too long: it can emit nothing more for this message.
+    expired: AtomicBool,
     /// Tracks every event that was emitted before the end and is not confirmed yet.
     pending: TaskTracker,
 }
@@ -66,6 +71,7 @@ impl<T: Transport> InFlightMessage<T> {
             inlined_passthrough: OnceCell::new(),
             verdict: OnceLock::new(),
             finished: AtomicBool::new(false),
+            expired: AtomicBool::new(false),
             pending: TaskTracker::new(),
         })
     }
@@ -93,8 +99,16 @@ impl<T: Transport> InFlightMessage<T> {
     pub(super) async fn finish(&self) -> Verdict {
         self.finished.store(true, Ordering::SeqCst);
         self.pending.close();
-        self.pending.wait().await;
+        if !self.pending.is_empty() {
+            let slow = "Events of this message have been waiting for minutes for the broker to confirm them";
+            hooks::warn_while_slow(slow, self.pending.wait()).await;
+        }
         *self.verdict.get().unwrap_or(&Verdict::Acknowledged)
+    }
+
+    /// The module took too long. What its remaining tasks emit for this message is refused.
+    pub(super) fn expire(&self) {
+        self.expired.store(true, Ordering::SeqCst);
     }
 
     /// The message has failed: it will be rejected.
@@ -105,6 +119,11 @@ impl<T: Transport> InFlightMessage<T> {
     /// Publishes an event. Events are published in the order in which these calls resolve. The confirm resolves when
     /// the broker has taken the event, or after a failure was reported to the user.
     pub(super) async fn emit(self: &Arc<Self>, event: Event) -> anyhow::Result<Confirm> {
+        if self.expired.load(Ordering::SeqCst) {
+            anyhow::bail!(
+                "the module took too long for this message (ELASTICIO_PROCESS_TIMEOUT); nothing more can be emitted for it"
+            );
+        }
         let guard = self.track_event();
         let message = self.clone();
         let published = match event {
@@ -435,6 +454,15 @@ impl<T: Transport> EventSink for MessageSink<T> {
     fn report_failure(&self, outcome: BoxFuture<'static, anyhow::Result<()>>) {
         self.0.report_failure(outcome);
     }
+}
+
+/// The error of a module that took longer than `PROCESS_TIMEOUT`, for the user.
+pub(super) fn module_timeout(limit: Duration) -> anyhow::Error {
+    anyhow::anyhow!(
+        "The component took longer than {} ms for this message (ELASTICIO_PROCESS_TIMEOUT) and was stopped. Give it less \
+         work per message, or raise the limit",
+        limit.as_millis()
+    )
 }
 
 fn new_message_id() -> String {

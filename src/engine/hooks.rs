@@ -8,7 +8,8 @@ use crate::{
 use anyhow::Context as _;
 use futures_util::FutureExt;
 use serde_json::Value;
-use std::{any::Any, panic::AssertUnwindSafe};
+use std::{any::Any, panic::AssertUnwindSafe, time::Duration};
+use tokio::time::timeout;
 
 /// Runs the startup hook and stores what it returns; an empty result is stored as `{}`.
 pub(super) async fn startup(
@@ -16,7 +17,8 @@ pub(super) async fn startup(
     context: ServiceContextParts,
     platform: &Platform,
 ) -> anyhow::Result<()> {
-    let state = catch_panic(async { module.startup(context).await })
+    let running = catch_panic(async { module.startup(context).await });
+    let state = warn_while_slow("The startup hook has been running for minutes", running)
         .await
         .context("the startup hook failed")?;
     let state = if Json::from(&state).is_empty() {
@@ -30,6 +32,12 @@ pub(super) async fn startup(
         .context("storing what the startup hook returned")
 }
 
+/// Runs the module's `init`.
+pub(super) async fn init(module: &dyn Module, context: ServiceContextParts) -> anyhow::Result<()> {
+    let running = catch_panic(async { module.init(context).await });
+    warn_while_slow("The init hook has been running for minutes", running).await
+}
+
 /// Runs the shutdown hook with what the startup hook stored, and deletes the stored result.
 pub(super) async fn shutdown(
     module: &dyn Module,
@@ -40,13 +48,28 @@ pub(super) async fn shutdown(
         .startup_data()
         .await
         .context("reading what the startup hook stored")?;
-    catch_panic(async { module.shutdown(context, state).await })
+    let running = catch_panic(async { module.shutdown(context, state).await });
+    warn_while_slow("The shutdown hook has been running for minutes", running)
         .await
         .context("the shutdown hook failed")?;
     platform
         .delete_startup_data()
         .await
         .context("deleting what the startup hook stored")
+}
+
+/// Work that takes longer than this causes a warning: RabbitMQ takes a message back after 30 minutes.
+const SLOW_WARNING: Duration = Duration::from_secs(300);
+
+/// Does work that has no time limit, and logs `warning` each time it has taken five more minutes.
+pub(super) async fn warn_while_slow<R>(warning: &str, work: impl Future<Output = R>) -> R {
+    let mut work = std::pin::pin!(work);
+    loop {
+        match timeout(SLOW_WARNING, &mut work).await {
+            Ok(result) => break result,
+            Err(_) => tracing::warn!("{warning}"),
+        }
+    }
 }
 
 /// Runs the module's code, and turns a panic into an error. `work` has to contain the call of the module, because the

@@ -2,7 +2,7 @@
 
 use super::{
     Engine, Shutdown, decode,
-    emit::{InFlightMessage, MessageSink},
+    emit::{self, InFlightMessage, MessageSink},
     hooks,
     in_flight::Arrival,
 };
@@ -16,12 +16,9 @@ use crate::{
     oauth2::AuthorizedClient,
     protocol::{ErrorReport, IncomingHeaders, Object},
 };
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
-
-/// A module that takes longer causes a warning: RabbitMQ takes a message back after 30 minutes.
-const SLOW_MODULE_WARNING: Duration = Duration::from_secs(300);
 
 impl<T: Transport> Engine<T> {
     /// Processes deliveries, each in a task of its own, until there are no more or the process is asked to stop.
@@ -137,18 +134,19 @@ impl<T: Transport> Engine<T> {
         Ok(input)
     }
 
-    /// Runs the module. A panic becomes an error.
+    /// Runs the module. A panic becomes an error. After `PROCESS_TIMEOUT` the module's future is dropped.
     async fn run_module(
         &self,
         message: &Arc<InFlightMessage<T>>,
         input: Object,
     ) -> anyhow::Result<()> {
+        let cancelled = self.stopping.child_token();
         let parts = ContextParts {
             config: self.step.config(),
             snapshot: self.step.snapshot(),
             variables: self.step.variables.clone(),
             emitter: Emitter(Arc::new(MessageSink(message.clone()))),
-            cancelled: self.stopping.child_token(),
+            cancelled: cancelled.clone(),
             clients: self.clients.clone(),
             oauth: match &self.session {
                 Some(session) => session.client(message.clone()),
@@ -156,13 +154,22 @@ impl<T: Transport> Engine<T> {
             },
         };
         let module = hooks::catch_panic(async { self.module.process(input, parts).await });
-        let mut module = std::pin::pin!(module);
-        loop {
-            match tokio::time::timeout(SLOW_MODULE_WARNING, &mut module).await {
-                Ok(result) => break result,
-                Err(_) => tracing::warn!("The module has been processing this message for minutes"),
-            }
-        }
+        let slow = "The module has been processing this message for minutes";
+        let module = hooks::warn_while_slow(slow, module);
+        let Some(limit) = self.settings.process_timeout else {
+            return module.await;
+        };
+        tokio::time::timeout(limit, module)
+            .await
+            .unwrap_or_else(|_| {
+                tracing::error!(
+                    milliseconds = limit.as_millis(),
+                    "The module took longer than ELASTICIO_PROCESS_TIMEOUT and is stopped"
+                );
+                message.expire();
+                cancelled.cancel();
+                Err(emit::module_timeout(limit))
+            })
     }
 
     /// Publishes what the module's result requires: nothing, an error event or a rebound.

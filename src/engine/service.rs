@@ -12,7 +12,8 @@ use crate::{
         error::ModuleOutcome,
     },
     engine::{
-        AccountClient, AccountCredentials, Step, session_config, start::platform_client, storage,
+        AccountClient, AccountCredentials, Step, hooks, session_config, start::platform_client,
+        storage,
     },
     settings::{Method, ServiceSettings, ServiceStart},
 };
@@ -82,9 +83,9 @@ async fn call_component(
     let account = AccountClient::new(platform, step);
     let credentials = AccountCredentials::for_one_time_call(account, session.clone());
     let context = |function: &str| credentials.service_context(function, &clients);
-    let result = AssertUnwindSafe(dispatch(&component, &method, context))
-        .catch_unwind()
-        .await;
+    let call = AssertUnwindSafe(dispatch(&component, &method, context)).catch_unwind();
+    let slow = "The component has been working on this call for minutes";
+    let result = hooks::warn_while_slow(slow, call).await;
     credentials.close().await;
     if session.is_some_and(|session| session.has_unsaved_rotation()) {
         anyhow::bail!(

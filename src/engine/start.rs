@@ -240,7 +240,7 @@ impl StepStart {
         if self.run.startup_required {
             hooks::startup(&*module, context(), &self.platform).await?;
         }
-        hooks::catch_panic(async { module.init(context()).await }).await?;
+        hooks::init(&*module, context()).await?;
         Ok(PreparedStep {
             module,
             resolves_references: function.resolves_references(),

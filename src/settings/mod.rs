@@ -18,11 +18,13 @@ mod step;
 pub(crate) mod template;
 #[cfg(test)]
 mod tests;
+mod tls;
 
 pub use env_reader::{InvalidVariable, SettingsError};
 pub use log::LogSettings;
 pub use oauth::{OAuthMode, UnknownOAuthMode};
 pub use service::{Method, ResultTarget, ServiceSettings, ServiceStart};
+pub use tls::{NamedFile, TlsSettings};
 
 pub(crate) use memory_limit::default_body_limit;
 
@@ -159,6 +161,8 @@ pub struct RunSettings {
     pub rates: RateSettings,
     /// `OAUTH_LOCK` (our own) is not `off`: replicas refresh a credential one at a time, with a lock on the broker.
     pub oauth_lock: bool,
+    /// `PROCESS_TIMEOUT` (our own): how long the module may take for one message. Without it there is no limit.
+    pub process_timeout: Option<Duration>,
     /// `SHUTDOWN_TIMEOUT` (our own): how long messages in progress may take after SIGTERM; 25 s by default.
     pub shutdown_timeout: Duration,
 }

@@ -6,6 +6,7 @@ use super::{
     RateSettings, RunSettings, Settings, SettingsError,
     env_reader::{EnvReader, PREFIX, full_name, is_http, without_trailing_slashes},
     parse::camel_case,
+    tls::proxy_warnings,
 };
 use crate::protocol::StepIdentity;
 use secrecy::ExposeSecret;
@@ -34,6 +35,7 @@ impl Settings {
         let additional_headers = reader.additional_headers();
         let webhook_uri = reader.text("FLOW_WEBHOOK_URI");
         let oauth_mode = reader.oauth_mode_or_problem();
+        reader.warnings.extend(proxy_warnings(&reader.get));
         let mode = if reader.flag("HOOK_SHUTDOWN") {
             Mode::ShutdownHook
         } else {
@@ -182,6 +184,9 @@ impl<G: Fn(&str) -> Option<String>> EnvReader<G> {
                 interval: self.millis("RATE_INTERVAL", 100),
             },
             oauth_lock: self.oauth_lock(),
+            process_timeout: self
+                .number(&full_name("PROCESS_TIMEOUT"))
+                .map(Duration::from_millis),
             shutdown_timeout: Duration::from_secs(self.count("SHUTDOWN_TIMEOUT", 25).into()),
         }
     }

@@ -8,3 +8,4 @@ mod lint;
 mod oauth2;
 mod protocol;
 mod references;
+mod time_limits;

@@ -1,6 +1,6 @@
 //! Messages whose headers the AMQP client cannot read.
 
-use super::{tls::broker_tls, *};
+use super::{tls::server_tls, *};
 use std::fs;
 use test_rig::tampering_proxy::{
     Replacement, TamperingProxy,
@@ -102,7 +102,7 @@ async fn messages_that_the_client_cannot_read_are_processed() {
 #[tokio::test]
 async fn messages_that_the_client_cannot_read_are_processed_over_tls() {
     let folder = tempfile::tempdir().unwrap();
-    let (acceptor, authority) = broker_tls("localhost");
+    let (acceptor, authority) = server_tls("localhost");
     let file = folder.path().join("ca.pem");
     fs::write(&file, authority).unwrap();
     unreadable_messages_are_processed(Some(acceptor), file.to_str().unwrap()).await;

@@ -95,6 +95,11 @@ async fn carry_out(
             std::thread::sleep(Duration::from_millis(number()));
             Ok(())
         }
+        "get" => {
+            let response = cx.http().get(text()).send().await?;
+            cx.data(&json!({ "status": response.status().as_u16() }))
+                .await
+        }
         "throw" => bail!(text()),
         "panic" => panic!("{}", text()),
         "spawn" => emit_later(argument, cx).await,

@@ -5,9 +5,14 @@ use super::{
     guard,
 };
 use crate::{
-    broker::transport::TransportError, clients::retry::RetryPolicy, settings::AmqpSettings,
+    broker::transport::TransportError,
+    clients::{retry::RetryPolicy, tls},
+    settings::AmqpSettings,
 };
-use lapin::{Connection, ConnectionProperties, uri::AMQPUri};
+use lapin::{
+    Connection, ConnectionProperties,
+    uri::{AMQPScheme, AMQPUri},
+};
 use secrecy::{ExposeSecret, SecretString};
 use std::{fmt, io, time::Duration};
 use tokio::{
@@ -104,9 +109,14 @@ pub(super) struct Connector {
 
 impl Connector {
     pub(super) fn new(uri: &SecretString, runtime: Handle) -> Result<Self, TransportError> {
+        let uri = parse_uri(uri.expose_secret())?;
+        if uri.scheme == AMQPScheme::AMQPS {
+            // A file that cannot be used is reported at once, and not at each attempt to connect.
+            tls::broker_config().map_err(|error| TransportError(error.to_string()))?;
+        }
         let hostname = gethostname::gethostname().to_string_lossy().into_owned();
         Ok(Self {
-            uri: parse_uri(uri.expose_secret())?,
+            uri,
             hostname,
             runtime,
         })

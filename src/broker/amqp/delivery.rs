@@ -72,7 +72,12 @@ impl DeliveryHandle {
         match timeout(limit, settling).await {
             Ok(Ok(true)) => SettleOutcome::Sent,
             Ok(Ok(false)) => SettleOutcome::NotSent,
-            Ok(Err(_)) | Err(_) => SettleOutcome::Unknown,
+            Ok(Err(_)) => SettleOutcome::Unknown,
+            Err(_) => {
+                let seconds = limit.as_secs();
+                tracing::warn!(seconds, "The connection did not take a verdict in time.");
+                SettleOutcome::Unknown
+            }
         }
     }
 

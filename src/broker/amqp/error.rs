@@ -1,8 +1,10 @@
 //! Errors of the broker: whether a retry can help, and what the operator can do.
 
-use crate::broker::transport::PublishErrorKind;
+use crate::{
+    broker::transport::PublishErrorKind,
+    clients::tls::{self, Peer},
+};
 use lapin::{Error, ErrorKind, protocol::AMQPError};
-use rustls::{AlertDescription, CertificateError, Error as TlsError};
 
 /// How many refusals of a lock in a row are final. A broker that has just started refuses requests until it has loaded
 /// its users and queues.
@@ -99,13 +101,10 @@ pub(super) fn describe(error: &Error) -> String {
         ErrorKind::ProtocolError(reply) => {
             format!("the broker says {} {}", reply.get_id(), reply.get_message())
         }
-        ErrorKind::IOError(error) => {
-            let inner = error.get_ref();
-            match inner.and_then(|inner| inner.downcast_ref::<TlsError>()) {
-                Some(error) => format!("{TLS}{error}; {}", tls_remedy(error)),
-                None => error.to_string(),
-            }
-        }
+        ErrorKind::IOError(error) => match tls::inside(error) {
+            Some(error) => format!("{TLS}{error}; {}", tls::advice(error, PEER)),
+            None => error.to_string(),
+        },
         _ => error.to_string(),
     }
 }
@@ -118,40 +117,12 @@ pub(super) fn is_about_tls(text: &str) -> bool {
     text.contains(TLS)
 }
 
-fn tls_remedy(error: &TlsError) -> &'static str {
-    match error {
-        TlsError::InvalidCertificate(error) => certificate_remedy(error),
-        TlsError::AlertReceived(AlertDescription::CertificateRequired) => {
-            "the broker requires a client certificate, which the sailor does not support: turn that off in the broker"
-        }
-        TlsError::AlertReceived(
-            AlertDescription::HandshakeFailure | AlertDescription::ProtocolVersion,
-        )
-        | TlsError::PeerIncompatible(_) => {
-            "the broker must support TLS 1.2 or 1.3 with common ciphers"
-        }
-        TlsError::InvalidMessage(_) => {
-            "the server does not speak TLS: check the port in ELASTICIO_AMQP_URI, or use amqp://"
-        }
-        _ => "check the broker's TLS settings",
-    }
-}
-
-fn certificate_remedy(error: &CertificateError) -> &'static str {
-    match error {
-        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
-            "the issuer of the broker's certificate is not trusted: set SSL_CERT_FILE to a file of trusted certificates, \
-             or SSL_CERT_DIR to a folder of them"
-        }
-        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-            "the broker's certificate is for another name: check the host in ELASTICIO_AMQP_URI"
-        }
-        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
-            "the broker's certificate has expired: renew it, or check this machine's clock"
-        }
-        _ => "check the broker's certificate",
-    }
-}
+/// The broker, in advice about TLS.
+const PEER: Peer = Peer {
+    name: "the broker",
+    address: "ELASTICIO_AMQP_URI",
+    plain: "amqp://",
+};
 
 /// RabbitMQ uses the same reply codes for missing and for unavailable objects.
 fn is_temporary(text: &str) -> bool {
@@ -188,6 +159,7 @@ fn with_remedy(text: String, reply: &AMQPError) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rustls::{AlertDescription, CertificateError, Error as TlsError};
     use std::io;
 
     fn protocol(code: u16, text: &str) -> Error {

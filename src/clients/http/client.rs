@@ -3,11 +3,17 @@
 use super::{HttpError, error::with_causes};
 use crate::clients::tls;
 use reqwest::{
-    Client, ClientBuilder,
+    Certificate, Client, ClientBuilder,
     redirect::{Action, Attempt, Policy},
 };
 use std::time::Duration;
 
+/// The time limit for a connection: name lookup, TCP and TLS.
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the server may send nothing, from the first byte of the request on.
+const READ_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a connection is kept that nobody uses.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// How many redirects a client follows.
 const MAX_REDIRECTS: usize = 10;
 
@@ -24,7 +30,7 @@ pub(crate) fn client_without_redirects() -> Result<Client, HttpError> {
 /// Builds the client for requests that may take as long as their bodies move, such as uploads and the requests of modules to
 /// an API: each needs a limit of its own, or [`execute`](super::execute). It does not follow redirects.
 pub(crate) fn streaming_client() -> Result<Client, HttpError> {
-    finish(builder(Policy::none()))
+    finish(builder(Policy::none())?)
 }
 
 /// Builds a client for requests that are never sent.
@@ -35,28 +41,37 @@ pub(crate) fn idle_client() -> Client {
 
 fn build(redirects: Policy) -> Result<Client, HttpError> {
     // reqwest starts this time limit when the request's first byte is sent.
-    finish(builder(redirects).read_timeout(Duration::from_secs(60)))
+    finish(builder(redirects)?.read_timeout(READ_TIMEOUT))
 }
 
-fn builder(redirects: Policy) -> ClientBuilder {
+fn builder(redirects: Policy) -> Result<ClientBuilder, HttpError> {
     tls::choose_cryptography();
-    Client::builder()
+    let trusted = tls::extra_certificates().map_err(|error| unusable(error.to_string()))?;
+    let trusted = trusted.iter().map(|der| Certificate::from_der(der));
+    let trusted = trusted.collect::<Result<Vec<_>, _>>();
+    let trusted = trusted.map_err(|error| unusable(with_causes(&error)))?;
+    Ok(Client::builder()
+        .tls_certs_merge(trusted)
         .user_agent(concat!("elasticio-sailor-rs/", env!("CARGO_PKG_VERSION")))
-        .connect_timeout(Duration::from_secs(10))
-        .pool_idle_timeout(Duration::from_secs(60))
+        .connect_timeout(CONNECT_TIMEOUT)
+        .pool_idle_timeout(IDLE_TIMEOUT)
         // The URL of the previous request may contain secrets.
         .referer(false)
-        .redirect(redirects)
+        .redirect(redirects))
 }
 
 fn finish(builder: ClientBuilder) -> Result<Client, HttpError> {
-    builder.build().map_err(|e| HttpError::NoResponse {
-        reason: format!(
-            "the HTTP client cannot be created (are the system's CA certificates installed?): {}",
-            with_causes(&e)
-        ),
-        is_transient: false,
+    builder.build().map_err(|e| {
+        let advice = tls::missing_certificates_advice();
+        unusable(format!("{}; {advice}", with_causes(&e)))
     })
+}
+
+fn unusable(problem: String) -> HttpError {
+    HttpError::NoResponse {
+        reason: format!("the HTTP client cannot be created: {problem}"),
+        is_transient: false,
+    }
 }
 
 /// Stops at a redirect that would leak credentials, so that the redirect itself is the response.

@@ -1,9 +1,12 @@
 //! The errors of HTTP requests. They name the URL without user info and query, and never the content of a request.
 
-use super::SizeLimit;
-use crate::protocol::{MAX_LOGGED_ID, Object, truncated};
+use super::{SizeLimit, client};
+use crate::{
+    clients::tls::{self, Peer},
+    protocol::{MAX_LOGGED_ID, Object, truncated},
+};
 use reqwest::{Response, StatusCode, Url};
-use std::{error::Error, time::Duration};
+use std::{error::Error, io, time::Duration};
 
 /// How many bytes of an error response are kept.
 pub(super) const ERROR_BODY_LIMIT: usize = 2048;
@@ -44,7 +47,9 @@ impl HttpError {
         let is_transient = !error.is_builder() && !error.is_redirect();
         let error = error.without_url();
         let reason = if error.is_timeout() {
-            "timed out".to_owned()
+            timeout_text(&error)
+        } else if let Some(advice) = tls_advice(&error) {
+            format!("no TLS connection: {advice}")
         } else {
             with_causes(&error)
         };
@@ -127,10 +132,35 @@ pub(crate) fn redacted_url(url: &Url) -> String {
     )
 }
 
+/// The server, in advice about TLS.
+const PEER: Peer = Peer {
+    name: "the server",
+    address: "the URL",
+    plain: "http://",
+};
+
+/// Returns what to do about a failed TLS connection, if the error is one.
+fn tls_advice(error: &reqwest::Error) -> Option<String> {
+    let mut causes = std::iter::successors(error.source(), |cause| (*cause).source());
+    let error = causes.find_map(|cause| cause.downcast_ref::<io::Error>().and_then(tls::inside))?;
+    Some(format!("{error}; {}", tls::advice(error, PEER)))
+}
+
+fn timeout_text(error: &reqwest::Error) -> String {
+    if error.is_connect() {
+        let limit = client::CONNECT_TIMEOUT.as_secs();
+        return format!("no connection within {limit} s, name lookup and TLS included");
+    }
+    "timed out".to_owned()
+}
+
 /// Returns the last cause of an error, which contains no URL.
 pub(crate) fn reason(error: &reqwest::Error) -> String {
     if error.is_timeout() {
-        return "timed out".into();
+        return timeout_text(error);
+    }
+    if let Some(advice) = tls_advice(error) {
+        return advice;
     }
     let causes = std::iter::successors(error.source(), |cause| (*cause).source());
     causes

@@ -7,6 +7,7 @@ mod odd_json;
 mod order;
 mod redelivery;
 mod stopping;
+mod time_limits;
 mod unreported;
 mod verdicts;
 

@@ -64,7 +64,7 @@ async fn after_a_permanent_broker_error_a_refresh_is_still_saved() {
     let clock = Clock::paused();
     let engine = Engine::new(EmulatorConfig::default(), None).await;
     let hold = engine.provider.hold_token_responses();
-    let mut running = engine.run();
+    let mut running = engine.run_with(&[("ELASTICIO_REFUSAL_TIMEOUT", "1")]);
     engine.send(json!(["request"]));
     while_running(&clock, &mut running, async {
         hold.held(1).await;
@@ -78,6 +78,14 @@ async fn after_a_permanent_broker_error_a_refresh_is_still_saved() {
             .queue_delete(input.into(), Default::default())
             .await
             .unwrap();
+    })
+    .await;
+    // The clock stands still meanwhile: the broker refuses for a second of real time.
+    tokio::select! {
+        ended = &mut running => panic!("the process ended with an unsaved token: {ended:?}"),
+        () = engine.stopping.notified() => {}
+    }
+    while_running(&clock, &mut running, async {
         tokio::time::sleep(LONGER_THAN_ABANDONED * 4).await;
     })
     .await;

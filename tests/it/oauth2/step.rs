@@ -20,6 +20,8 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 struct Script {
     /// If set, the init hook sends a request, and fails when it is notified.
     init_fails: Option<Arc<Notify>>,
+    /// Is notified when a message is told that the process stops.
+    stopping: Arc<Notify>,
 }
 
 impl Action for Script {
@@ -39,6 +41,11 @@ impl Action for Script {
     }
 
     async fn process(&self, message: Message<Value>, cx: Context<Value>) -> anyhow::Result<()> {
+        let (stopping, cancelled) = (self.stopping.clone(), cx.cancelled.clone());
+        tokio::spawn(async move {
+            cancelled.cancelled().await;
+            stopping.notify_one();
+        });
         for operation in message.body["do"].as_array().into_iter().flatten() {
             match operation {
                 Value::String(_) => {
@@ -61,6 +68,7 @@ pub struct Engine {
     pub emulator: Emulator,
     pub provider: Provider,
     component: Component,
+    pub stopping: Arc<Notify>,
     pub shutdown: Shutdown,
 }
 
@@ -107,14 +115,20 @@ impl Engine {
             .client_secret(provider.client_secret())
             .auth_uri(provider.authorize_url())
             .token_uri(provider.token_url());
+        let stopping = Arc::new(Notify::new());
+        let script = Script {
+            init_fails,
+            stopping: stopping.clone(),
+        };
         let component = Component::new(&descriptor.to_string())
             .unwrap()
-            .action("script", Script { init_fails })
+            .action("script", script)
             .oauth2(oauth);
         Self {
             emulator,
             provider,
             component,
+            stopping,
             shutdown: Shutdown::default(),
         }
     }

@@ -71,7 +71,7 @@ type TcpStream = <Tokio as Reactor>::TcpStream;
 
 async fn with_tls(tcp: TcpStream, host: String) -> io::Result<TlsStream<TcpStream>> {
     let host = ServerName::try_from(host).map_err(io::Error::other)?;
-    let config = tls::client_config().map_err(io::Error::other)?;
+    let config = tls::broker_config().map_err(io::Error::other)?;
     TlsConnector::from(Arc::new(config))
         .connect(host, tcp)
         .await

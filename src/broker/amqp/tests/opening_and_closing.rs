@@ -110,3 +110,31 @@ async fn connecting_to_a_silent_broker_times_out() {
         .to_string();
     assert!(error.contains("no response within 0.2 s"), "{error}");
 }
+
+#[tokio::test]
+async fn consuming_from_a_silent_broker_is_tried_again() {
+    let world = World::new().await;
+    let amqp = world.connect().await;
+    world.relay.silence();
+    // The paused clock moves on to the end of the time limit.
+    tokio::time::pause();
+    let mut deliveries = amqp.consume().await.unwrap();
+    tokio::time::resume();
+    world.relay.cut();
+    world.put(BasicProperties::default(), b"1").await;
+    assert_eq!(next(&mut deliveries).await.body.as_ref(), b"1");
+    amqp.close().await;
+}
+
+#[tokio::test]
+async fn stopping_with_a_silent_broker_is_bounded() {
+    let world = World::new().await;
+    let amqp = world.connect().await;
+    let mut deliveries = amqp.consume().await.unwrap();
+    world.relay.silence();
+    let start = Instant::now();
+    amqp.stop_consuming().await;
+    assert!(start.elapsed() < RESPONSE_TIMEOUT, "{:?}", start.elapsed());
+    assert!(soon("the end", deliveries.recv()).await.is_none());
+    amqp.close().await;
+}

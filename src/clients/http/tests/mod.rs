@@ -5,6 +5,7 @@ mod errors;
 mod limits;
 mod redirects;
 mod retries;
+mod timeouts;
 
 use super::*;
 use crate::clients::retry::RetryPolicy;
