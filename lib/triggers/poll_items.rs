@@ -7,13 +7,14 @@ use super::{
     order::{Kind, compare},
     page_reader::{PageRead, PageReader},
     poll_config::{Config, Emit},
-    position::{Key, Memory, Position},
+    position::Position,
 };
 use anyhow::{anyhow, bail, ensure};
 use sailor::{
     NotEmitted,
     http::{PageGuard, PageLimits, PageRequest, Paging, RateLimiter},
     prelude::*,
+    snapshot::{Fingerprint, Memory, Snapshot},
 };
 use serde_json::{Value, json};
 use std::{
@@ -30,7 +31,7 @@ pub struct PollItems {
     limiter: Arc<RateLimiter>,
     /// Whether a response without its list was logged.
     warned: AtomicBool,
-    memory: Memory,
+    memory: Memory<Position>,
 }
 
 impl PollItems {
@@ -45,19 +46,19 @@ impl PollItems {
 
 impl Trigger for PollItems {
     type Config = Config;
-    type Snapshot = Position;
+    type Snapshot = Snapshot<Position>;
     type Output = Value;
 
     async fn poll(
         &self,
-        since: Option<Position>,
+        since: Option<Snapshot<Position>>,
         cx: Context<Config, Value>,
-    ) -> anyhow::Result<Option<Position>> {
+    ) -> anyhow::Result<Option<Snapshot<Position>>> {
         let reader = PageReader::new(&cx, &self.limiter, &self.warned);
         let since = since.map(|since| self.memory.recall(since));
-        let mut poll = Poll::new(&cx, &self.memory, since);
+        let mut poll = Poll::new(&cx, &self.memory, since)?;
         match poll.read_all(reader).await {
-            Ok(()) => Ok(Some(self.memory.save(poll.finished()))),
+            Ok(()) => Ok(Some(self.memory.save(poll.finished())?)),
             Err(error) => {
                 // What cannot be read after the last item comes after the position: the next poll meets it again, and knows
                 // what follows it.
@@ -72,7 +73,7 @@ impl Trigger for PollItems {
 struct Poll<'a> {
     cx: &'a Context<Config, Value>,
     config: &'a Config,
-    memory: &'a Memory,
+    memory: &'a Memory<Position>,
     /// Where the last poll ended.
     start: Position,
     /// The position past all items so far.
@@ -80,11 +81,11 @@ struct Poll<'a> {
     /// What the snapshot may say if the poll fails now.
     progress: Position,
     /// The changes on the pages so far.
-    met: HashSet<Key>,
+    met: HashSet<Fingerprint>,
     /// The new items so far, if one message holds all of them.
     collected: Vec<Value>,
-    /// The keys and ids of these.
-    collected_keys: Vec<(Key, Value)>,
+    /// The fingerprints and ids of these.
+    collected_ids: Vec<(Fingerprint, Value)>,
     /// What the API cannot return.
     gaps: Gaps<'a>,
     /// The items without a time or id that are not reported yet.
@@ -101,11 +102,17 @@ struct Poll<'a> {
 }
 
 impl<'a> Poll<'a> {
-    fn new(cx: &'a Context<Config, Value>, memory: &'a Memory, since: Option<Position>) -> Self {
+    fn new(
+        cx: &'a Context<Config, Value>,
+        memory: &'a Memory<Position>,
+        since: Option<Position>,
+    ) -> anyhow::Result<Self> {
         let config = &cx.config;
-        let start =
-            since.unwrap_or_else(|| Position::from_start_value(config.start_value.as_deref()));
-        Self {
+        let start = match since {
+            Some(since) => since,
+            None => Position::from_start_value(config.start()?),
+        };
+        Ok(Self {
             cx,
             config,
             memory,
@@ -116,13 +123,13 @@ impl<'a> Poll<'a> {
             start,
             met: HashSet::new(),
             collected: Vec::new(),
-            collected_keys: Vec::new(),
+            collected_ids: Vec::new(),
             gaps: Gaps::new(config),
             unusable: Vec::new(),
             unusable_reported: 0,
             after_repeated_page: false,
             asked_again: None,
-        }
+        })
     }
 
     async fn read_all(&mut self, mut reader: PageReader<'_>) -> anyhow::Result<()> {
@@ -211,16 +218,20 @@ impl<'a> Poll<'a> {
             match change.and_then(|change| change.of_kind(&mut self.kind)) {
                 Ok(change) => {
                     self.has_usable = true;
-                    let is_first = self.met.insert(change.key.clone());
-                    if is_first && self.start.is_new(&change.changed, &change.id, &change.key) {
+                    let is_first = self.met.insert(change.fingerprint);
+                    if is_first
+                        && self
+                            .start
+                            .is_new(&change.changed, &change.id, change.fingerprint)
+                    {
                         new.push(change);
                     } else {
                         known.push(change);
                     }
                 }
                 Err(unusable) => {
-                    if self.met.insert(unusable.key.clone())
-                        && !self.start.is_reported(&unusable.key)
+                    if self.met.insert(unusable.fingerprint)
+                        && !self.start.is_reported(unusable.fingerprint)
                     {
                         self.unusable.push(unusable);
                     }
@@ -236,7 +247,7 @@ impl<'a> Poll<'a> {
         let is_ordered = new.is_sorted_by(|a, b| compare(&a.changed, &b.changed).is_le());
         let follows = new.iter().all(|change| {
             self.position
-                .is_new(&change.changed, &change.id, &change.key)
+                .is_new(&change.changed, &change.id, change.fingerprint)
         });
         ensure!(
             is_ordered && follows,
@@ -247,21 +258,21 @@ impl<'a> Poll<'a> {
 
     /// Emits the new items of a page, and moves the position past those that were emitted or reported.
     async fn emit(&mut self, new: Vec<Change>) -> anyhow::Result<()> {
-        let (mut keys, mut items) = (Vec::new(), Vec::new());
+        let (mut ids, mut items) = (Vec::new(), Vec::new());
         for change in new {
             self.position.advance(&change.changed, &change.id);
-            keys.push((change.key, change.id));
+            ids.push((change.fingerprint, change.id));
             items.push(change.item);
         }
         match self.config.emit {
             Emit::All => {
                 self.collected.extend(items);
-                self.collected_keys.extend(keys);
+                self.collected_ids.extend(ids);
                 return Ok(());
             }
             Emit::Page if items.is_empty() => {}
-            Emit::Page => self.emit_together(items, keys).await?,
-            Emit::Each => self.emit_each(items, keys).await?,
+            Emit::Page => self.emit_together(items, ids).await?,
+            Emit::Each => self.emit_each(items, ids).await?,
         }
         Ok(())
     }
@@ -273,7 +284,7 @@ impl<'a> Poll<'a> {
     async fn emit_each(
         &mut self,
         items: Vec<Value>,
-        keys: Vec<(Key, Value)>,
+        ids: Vec<(Fingerprint, Value)>,
     ) -> anyhow::Result<()> {
         let failed = self.cx.data_each(items).await;
         let mut first_error = None;
@@ -288,7 +299,7 @@ impl<'a> Poll<'a> {
             if is_permanent {
                 let passed = format!(
                     "item {} is passed over: it cannot be emitted",
-                    keys[position].1
+                    ids[position].1
                 );
                 self.cx.error(error.context(passed)).await?;
             } else {
@@ -296,12 +307,12 @@ impl<'a> Poll<'a> {
                 first_error.get_or_insert(error);
             }
         }
-        let done = keys
+        let done = ids
             .into_iter()
             .enumerate()
             .filter(|(at, _)| !lost.contains(at));
         self.progress
-            .remember_emitted(done.map(|(_, (key, _))| key));
+            .remember_emitted(done.map(|(_, (fingerprint, _))| fingerprint));
         first_error.map_or(Ok(()), Err)
     }
 
@@ -309,19 +320,19 @@ impl<'a> Poll<'a> {
     async fn emit_together(
         &mut self,
         items: Vec<Value>,
-        keys: Vec<(Key, Value)>,
+        ids: Vec<(Fingerprint, Value)>,
     ) -> anyhow::Result<()> {
         let body = json!({ "items": &items });
         let Some(failed) = self.cx.data_each([body]).await.pop() else {
             self.progress
-                .remember_emitted(keys.into_iter().map(|(key, _)| key));
+                .remember_emitted(ids.into_iter().map(|(fingerprint, _)| fingerprint));
             return Ok(());
         };
         if !failed.is_permanent {
             return Err(failed.error);
         }
         let single = items.into_iter().map(|item| json!({ "items": [item] }));
-        self.emit_each(single.collect(), keys).await
+        self.emit_each(single.collect(), ids).await
     }
 
     /// Emits what was collected for one message.
@@ -329,20 +340,20 @@ impl<'a> Poll<'a> {
         if self.collected.is_empty() {
             return Ok(());
         }
-        let (items, keys) = (take(&mut self.collected), take(&mut self.collected_keys));
-        self.emit_together(items, keys).await
+        let (items, ids) = (take(&mut self.collected), take(&mut self.collected_ids));
+        self.emit_together(items, ids).await
     }
 
     /// Reports what the API cannot return between two items, once.
     async fn report_gap(&mut self, gap: Gap) -> anyhow::Result<()> {
-        let is_reported = |key: &Key| self.progress.is_reported(key);
-        let (unreported, keys) = gap.unreported(&self.config.path, is_reported);
+        let is_reported = |one| self.progress.is_reported(one);
+        let (unreported, all) = gap.unreported(&self.config.path, is_reported);
         for (place, error) in unreported {
             let passed = format!("{place} is passed over: the API cannot return it");
             self.cx.error(error.context(passed)).await?;
         }
-        for key in keys {
-            self.progress.remember_reported(key);
+        for one in all {
+            self.progress.remember_reported(one);
         }
         Ok(())
     }
@@ -360,13 +371,13 @@ impl<'a> Poll<'a> {
         if !self.has_usable {
             return Ok(());
         }
-        for Unusable { shown, reason, key } in take(&mut self.unusable) {
+        for unusable in take(&mut self.unusable) {
             if self.unusable_reported < MAX_UNUSABLE {
-                let error = anyhow!("{shown} is passed over: {reason}");
+                let error = anyhow!("{} is passed over: {}", unusable.shown, unusable.reason);
                 self.cx.error(error).await?;
             }
             self.unusable_reported += 1;
-            self.progress.remember_reported(key);
+            self.progress.remember_reported(unusable.fingerprint);
         }
         Ok(())
     }
@@ -384,8 +395,8 @@ impl<'a> Poll<'a> {
     /// Reports once that the API returns the same items again and again. They are the last page, or the API does not know
     /// the parameter.
     async fn report_repeated(&mut self) -> anyhow::Result<()> {
-        let key = Key::of(&format!("{} repeats its pages", self.config.path));
-        if self.progress.is_reported(&key) {
+        let report = Fingerprint::of(&format!("{} repeats its pages", self.config.path));
+        if self.progress.is_reported(report) {
             return Ok(());
         }
         let error = anyhow!(
@@ -393,7 +404,7 @@ impl<'a> Poll<'a> {
              check the field `paging`"
         );
         self.cx.error(error).await?;
-        self.progress.remember_reported(key);
+        self.progress.remember_reported(report);
         Ok(())
     }
 
@@ -426,7 +437,7 @@ impl<'a> Poll<'a> {
     }
 
     async fn save(&self, position: &Position) -> anyhow::Result<()> {
-        let snapshot = self.memory.save(position.clone());
+        let snapshot = self.memory.save(position.clone())?;
         self.cx.snapshot(&snapshot).await
     }
 
