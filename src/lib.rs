@@ -68,6 +68,7 @@ pub use component::{
     fields,
     message::{Attachment, Attachments, HttpReply, Message, NoBody},
     module::{Action, FnAction, IntoAction, IntoTrigger, Metadata, RegisteredModule, Trigger},
+    snapshot,
 };
 #[doc(hidden)]
 pub use engine::internals;

@@ -3,8 +3,9 @@
 use super::{
     order::{Kind, is_readable, text_of},
     poll_config::Config,
-    position::Key,
+    position::MAX_TIME,
 };
+use sailor::snapshot::Fingerprint;
 use serde_json::Value;
 
 /// The longest part of a value in an error.
@@ -15,7 +16,7 @@ pub struct Change {
     pub changed: Value,
     pub id: Value,
     /// Identifies the item in this state.
-    pub key: Key,
+    pub fingerprint: Fingerprint,
     pub item: Value,
 }
 
@@ -24,7 +25,7 @@ pub struct Unusable {
     /// What identifies it, such as `item 7` or `an item without id`.
     pub shown: String,
     /// Identifies it in this state.
-    pub key: Key,
+    pub fingerprint: Fingerprint,
     /// What is wrong, and the field of the step that may be.
     pub reason: String,
 }
@@ -37,6 +38,11 @@ impl Change {
         let changed = member(&item, changed_name).cloned();
         let id = id_of(&item, config).cloned();
         let reason = match (&changed, &id) {
+            (Some(changed), Some(_)) if changed.to_string().len() > MAX_TIME => Some(format!(
+                "the time {:?}… in {changed_name:?} has more than {MAX_TIME} bytes: use a field with a time or a number \
+                 (`changedField`)",
+                shortened(&text_of(changed))
+            )),
             (Some(changed), Some(_)) if is_readable(changed) => None,
             (Some(changed), Some(_)) => Some(format!(
                 "the time {:?} in {changed_name:?} cannot be read: use a field with times such as 2026-01-31T12:00:00Z, \
@@ -48,17 +54,17 @@ impl Change {
         };
         match (changed, id, reason) {
             (Some(changed), Some(id), None) => {
-                let key = Key::of(&format!("{changed} {id}"));
+                let fingerprint = Fingerprint::of(&format!("{changed} {id}"));
                 Ok(Self {
                     changed,
                     id,
-                    key,
+                    fingerprint,
                     item,
                 })
             }
             (_, id, reason) => Err(Unusable {
                 shown: shown_id(id.as_ref()),
-                key: Key::of(&item.to_string()),
+                fingerprint: Fingerprint::of(&item.to_string()),
                 reason: reason.unwrap_or_default(),
             }),
         }
@@ -77,7 +83,7 @@ impl Change {
                 "{:?} has no order with the times of the other items, because it is of another kind (`changedField`)",
                 shortened(&text_of(&self.changed))
             ),
-            key: Key::of(&self.item.to_string()),
+            fingerprint: Fingerprint::of(&self.item.to_string()),
         })
     }
 }

@@ -1,18 +1,18 @@
 //! The items of a poll that are emitted as one message, within a limit.
 
-use super::position::Key;
 use anyhow::ensure;
+use sailor::snapshot::Fingerprint;
 use serde_json::Value;
 use std::io;
 
 /// The most bytes of JSON that are kept for one message: several times what a message can hold.
 const MAX_BYTES: usize = 64 << 20;
 
-/// The new items so far, with their keys and ids.
+/// The new items so far, with their fingerprints and ids.
 #[derive(Default)]
 pub struct Collected {
     pub items: Vec<Value>,
-    pub keys: Vec<(Key, Value)>,
+    pub ids: Vec<(Fingerprint, Value)>,
     bytes: usize,
 }
 
@@ -21,15 +21,15 @@ impl Collected {
     ///
     /// # Errors
     /// Returns an error if they are too large together.
-    pub fn add(&mut self, items: Vec<Value>, keys: Vec<(Key, Value)>) -> anyhow::Result<()> {
-        self.add_within(MAX_BYTES, items, keys)
+    pub fn add(&mut self, items: Vec<Value>, ids: Vec<(Fingerprint, Value)>) -> anyhow::Result<()> {
+        self.add_within(MAX_BYTES, items, ids)
     }
 
     fn add_within(
         &mut self,
         limit: usize,
         items: Vec<Value>,
-        keys: Vec<(Key, Value)>,
+        ids: Vec<(Fingerprint, Value)>,
     ) -> anyhow::Result<()> {
         self.bytes += items.iter().map(text_len).sum::<usize>();
         ensure!(
@@ -39,7 +39,7 @@ impl Collected {
             self.items.len() + items.len()
         );
         self.items.extend(items);
-        self.keys.extend(keys);
+        self.ids.extend(ids);
         Ok(())
     }
 }

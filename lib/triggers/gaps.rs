@@ -5,8 +5,8 @@ use super::{
     changes::{id_of, shown_id},
     page_reader::Unreadable,
     poll_config::Config,
-    position::Key,
 };
+use sailor::snapshot::Fingerprint;
 use serde_json::Value;
 use std::mem::take;
 
@@ -23,7 +23,7 @@ pub struct Gaps<'a> {
 #[derive(Clone)]
 pub struct Neighbour {
     shown: String,
-    key: Key,
+    fingerprint: Fingerprint,
 }
 
 /// What cannot be read between two items, or at an end of what was read.
@@ -87,7 +87,7 @@ impl Neighbour {
         let id = id_of(item, config);
         Self {
             shown: shown_id(id),
-            key: Key::of(&id.unwrap_or(item).to_string()),
+            fingerprint: Fingerprint::of(&id.unwrap_or(item).to_string()),
         }
     }
 }
@@ -98,24 +98,24 @@ impl Gap {
     pub fn unreported(
         self,
         list: &str,
-        is_reported: impl Fn(&Key) -> bool,
-    ) -> (Vec<(String, anyhow::Error)>, Vec<Key>) {
+        is_reported: impl Fn(Fingerprint) -> bool,
+    ) -> (Vec<(String, anyhow::Error)>, Vec<Fingerprint>) {
         let count = self.unreadable.len();
-        let from = |neighbour: &Option<Neighbour>, side: &str| -> Vec<Key> {
-            let key = neighbour.as_ref().map(|neighbour| &neighbour.key);
-            let text = |at| key.map(|key| format!("{list} {side} {key} {at}"));
+        let from = |neighbour: &Option<Neighbour>, side: &str| -> Vec<Fingerprint> {
+            let beside = neighbour.as_ref().map(|neighbour| neighbour.fingerprint);
+            let text = |at| beside.map(|beside| format!("{list} {side} {beside} {at}"));
             (0..count)
                 .filter_map(text)
-                .map(|text| Key::of(&text))
+                .map(|text| Fingerprint::of(&text))
                 .collect()
         };
         let mut sides = vec![from(&self.before, "after"), from(&self.after, "before")];
         if self.before.is_none() && self.after.is_none() {
             let places = self.unreadable.iter();
-            let keys = places.map(|unreadable| Key::of(&format!("{list} {}", unreadable.place)));
-            sides.push(keys.collect());
+            let places = places.map(|unreadable| format!("{list} {}", unreadable.place));
+            sides.push(places.map(|place| Fingerprint::of(&place)).collect());
         }
-        let known = |side: &Vec<Key>| side.iter().filter(|key| is_reported(key)).count();
+        let known = |side: &Vec<Fingerprint>| side.iter().filter(|one| is_reported(**one)).count();
         let known = sides.iter().map(known).max().unwrap_or_default();
         let place = self.shown();
         let unreported = self.unreadable.into_iter().skip(known);

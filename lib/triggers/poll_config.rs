@@ -1,8 +1,8 @@
 //! The fields of the trigger "Poll for new and changed items".
 
-use super::order::text_of;
+use super::{order::text_of, position::MAX_TIME};
 use crate::fields::{self, Pointer};
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use sailor::http::{self, PageRequest};
 use serde::Deserialize;
 use serde_json::Value;
@@ -28,7 +28,7 @@ pub struct Config {
     #[serde(default, deserialize_with = "fields::text")]
     pub(super) since_header: Option<String>,
     #[serde(default, deserialize_with = "fields::text")]
-    pub(super) start_value: Option<String>,
+    start_value: Option<String>,
     /// Headers of every request.
     #[serde(default, deserialize_with = "fields::headers")]
     pub(super) headers: BTreeMap<String, String>,
@@ -108,6 +108,20 @@ impl Config {
             Paging::Offset => http::Paging::Offset,
             Paging::Cursor => http::Paging::Cursor(next()?),
         })
+    }
+
+    /// Where polling starts without a snapshot.
+    ///
+    /// # Errors
+    /// Returns an error if a snapshot has no room for it.
+    pub(super) fn start(&self) -> anyhow::Result<Option<&str>> {
+        let start = self.start_value.as_deref();
+        let length = start.map_or(0, |start| Value::from(start).to_string().len());
+        ensure!(
+            length <= MAX_TIME,
+            "`startValue` has more than {MAX_TIME} bytes: enter a time or a number"
+        );
+        Ok(start)
     }
 
     /// The path and query of a page with `size` items. A URL that the API returned is complete: nothing is added to it, not

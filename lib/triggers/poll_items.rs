@@ -8,12 +8,13 @@ use super::{
     order::{Kind, compare},
     page_reader::{PageRead, PageReader},
     poll_config::{Config, Emit},
-    position::{Key, Memory, Position},
+    position::Position,
 };
 use anyhow::{anyhow, bail, ensure};
 use sailor::{
     http::{PageGuard, PageLimits, PageRequest, Paging, RateLimiter},
     prelude::*,
+    snapshot::{Fingerprint, Memory, Snapshot},
 };
 use serde_json::{Value, json};
 use std::{
@@ -32,7 +33,7 @@ pub struct PollItems {
     limiter: Arc<RateLimiter>,
     /// Whether a response without its list was logged.
     warned: AtomicBool,
-    memory: Memory,
+    memory: Memory<Position>,
 }
 
 impl PollItems {
@@ -47,19 +48,19 @@ impl PollItems {
 
 impl Trigger for PollItems {
     type Config = Config;
-    type Snapshot = Position;
+    type Snapshot = Snapshot<Position>;
     type Output = Value;
 
     async fn poll(
         &self,
-        since: Option<Position>,
+        since: Option<Snapshot<Position>>,
         cx: Context<Config, Value>,
-    ) -> anyhow::Result<Option<Position>> {
+    ) -> anyhow::Result<Option<Snapshot<Position>>> {
         let reader = PageReader::new(&cx, &self.limiter, &self.warned);
         let since = since.map(|since| self.memory.recall(since));
-        let mut poll = Poll::new(&cx, &self.memory, since);
+        let mut poll = Poll::new(&cx, &self.memory, since)?;
         match poll.read_all(reader).await {
-            Ok(()) => Ok(Some(self.memory.save(poll.finished()))),
+            Ok(()) => Ok(Some(self.memory.save(poll.finished())?)),
             Err(error) => {
                 // What cannot be read after the last item comes after the position: the next poll meets it again, and knows
                 // what follows it.
@@ -74,7 +75,7 @@ impl Trigger for PollItems {
 struct Poll<'a> {
     cx: &'a Context<Config, Value>,
     config: &'a Config,
-    memory: &'a Memory,
+    memory: &'a Memory<Position>,
     /// Where the last poll ended.
     start: Position,
     /// The position past all items so far.
@@ -82,7 +83,7 @@ struct Poll<'a> {
     /// What the snapshot may say if the poll fails now.
     progress: Position,
     /// The changes on the pages so far.
-    met: HashSet<Key>,
+    met: HashSet<Fingerprint>,
     /// The new items so far, if one message holds all of them.
     collected: Collected,
     /// What the API cannot return.
@@ -101,11 +102,17 @@ struct Poll<'a> {
 }
 
 impl<'a> Poll<'a> {
-    fn new(cx: &'a Context<Config, Value>, memory: &'a Memory, since: Option<Position>) -> Self {
+    fn new(
+        cx: &'a Context<Config, Value>,
+        memory: &'a Memory<Position>,
+        since: Option<Position>,
+    ) -> anyhow::Result<Self> {
         let config = &cx.config;
-        let start =
-            since.unwrap_or_else(|| Position::from_start_value(config.start_value.as_deref()));
-        Self {
+        let start = match since {
+            Some(since) => since,
+            None => Position::from_start_value(config.start()?),
+        };
+        Ok(Self {
             cx,
             config,
             memory,
@@ -121,7 +128,7 @@ impl<'a> Poll<'a> {
             unusable_reported: 0,
             after_repeated_page: false,
             asked_again: None,
-        }
+        })
     }
 
     async fn read_all(&mut self, mut reader: PageReader<'_>) -> anyhow::Result<()> {
@@ -211,16 +218,20 @@ impl<'a> Poll<'a> {
             match change.and_then(|change| change.of_kind(&mut self.kind)) {
                 Ok(change) => {
                     self.has_usable = true;
-                    let is_first = self.met.insert(change.key.clone());
-                    if is_first && self.start.is_new(&change.changed, &change.id, &change.key) {
+                    let is_first = self.met.insert(change.fingerprint);
+                    if is_first
+                        && self
+                            .start
+                            .is_new(&change.changed, &change.id, change.fingerprint)
+                    {
                         new.push(change);
                     } else {
                         known.push(change);
                     }
                 }
                 Err(unusable) => {
-                    if self.met.insert(unusable.key.clone())
-                        && !self.start.is_reported(&unusable.key)
+                    if self.met.insert(unusable.fingerprint)
+                        && !self.start.is_reported(unusable.fingerprint)
                     {
                         self.unusable.push(unusable);
                     }
@@ -236,7 +247,7 @@ impl<'a> Poll<'a> {
         let is_ordered = new.is_sorted_by(|a, b| compare(&a.changed, &b.changed).is_le());
         let follows = new.iter().all(|change| {
             self.position
-                .is_new(&change.changed, &change.id, &change.key)
+                .is_new(&change.changed, &change.id, change.fingerprint)
         });
         ensure!(
             is_ordered && follows,
@@ -247,17 +258,17 @@ impl<'a> Poll<'a> {
 
     /// Emits the new items of a page, and moves the position past those that were emitted or reported.
     async fn emit(&mut self, new: Vec<Change>) -> anyhow::Result<()> {
-        let (mut keys, mut items) = (Vec::new(), Vec::new());
+        let (mut ids, mut items) = (Vec::new(), Vec::new());
         for change in new {
             self.position.advance(&change.changed, &change.id);
-            keys.push((change.key, change.id));
+            ids.push((change.fingerprint, change.id));
             items.push(change.item);
         }
         match self.config.emit {
-            Emit::All => self.collected.add(items, keys)?,
+            Emit::All => self.collected.add(items, ids)?,
             Emit::Page if items.is_empty() => {}
-            Emit::Page => self.emit_together(items, keys).await?,
-            Emit::Each => self.emit_each(items, keys).await?,
+            Emit::Page => self.emit_together(items, ids).await?,
+            Emit::Each => self.emit_each(items, ids).await?,
         }
         Ok(())
     }
@@ -269,14 +280,14 @@ impl<'a> Poll<'a> {
     async fn emit_each(
         &mut self,
         items: Vec<Value>,
-        keys: Vec<(Key, Value)>,
+        ids: Vec<(Fingerprint, Value)>,
     ) -> anyhow::Result<()> {
         let failed = self.cx.data_each(items).await;
         let mut first_error = None;
         let mut lost = HashSet::new();
         for failed in failed {
             if failed.is_permanent {
-                let id = &keys[failed.position].1;
+                let id = &ids[failed.position].1;
                 let passed = format!("item {id} is passed over: it cannot be emitted");
                 self.cx.error(failed.into_error().context(passed)).await?;
             } else {
@@ -284,12 +295,12 @@ impl<'a> Poll<'a> {
                 first_error.get_or_insert(failed.into_error());
             }
         }
-        let done = keys
+        let done = ids
             .into_iter()
             .enumerate()
             .filter(|(at, _)| !lost.contains(at));
         self.progress
-            .remember_emitted(done.map(|(_, (key, _))| key));
+            .remember_emitted(done.map(|(_, (fingerprint, _))| fingerprint));
         first_error.map_or(Ok(()), Err)
     }
 
@@ -297,12 +308,12 @@ impl<'a> Poll<'a> {
     async fn emit_together(
         &mut self,
         items: Vec<Value>,
-        keys: Vec<(Key, Value)>,
+        ids: Vec<(Fingerprint, Value)>,
     ) -> anyhow::Result<()> {
         let body = json!({ "items": &items });
         let Some(failed) = self.cx.data_each([body]).await.pop() else {
             self.progress
-                .remember_emitted(keys.into_iter().map(|(key, _)| key));
+                .remember_emitted(ids.into_iter().map(|(fingerprint, _)| fingerprint));
             return Ok(());
         };
         if !failed.is_permanent {
@@ -311,28 +322,28 @@ impl<'a> Poll<'a> {
         // Too large together.
         failed.dismiss();
         let single = items.into_iter().map(|item| json!({ "items": [item] }));
-        self.emit_each(single.collect(), keys).await
+        self.emit_each(single.collect(), ids).await
     }
 
     /// Emits what was collected for one message.
     async fn emit_collected(&mut self) -> anyhow::Result<()> {
-        let Collected { items, keys, .. } = take(&mut self.collected);
+        let Collected { items, ids, .. } = take(&mut self.collected);
         if items.is_empty() {
             return Ok(());
         }
-        self.emit_together(items, keys).await
+        self.emit_together(items, ids).await
     }
 
     /// Reports what the API cannot return between two items, once.
     async fn report_gap(&mut self, gap: Gap) -> anyhow::Result<()> {
-        let is_reported = |key: &Key| self.progress.is_reported(key);
-        let (unreported, keys) = gap.unreported(&self.config.path, is_reported);
+        let is_reported = |one| self.progress.is_reported(one);
+        let (unreported, all) = gap.unreported(&self.config.path, is_reported);
         for (place, error) in unreported {
             let passed = format!("{place} is passed over: the API cannot return it");
             self.cx.error(error.context(passed)).await?;
         }
-        for key in keys {
-            self.progress.remember_reported(key);
+        for one in all {
+            self.progress.remember_reported(one);
         }
         Ok(())
     }
@@ -350,13 +361,13 @@ impl<'a> Poll<'a> {
         if !self.has_usable {
             return Ok(());
         }
-        for Unusable { shown, reason, key } in take(&mut self.unusable) {
+        for unusable in take(&mut self.unusable) {
             if self.unusable_reported < MAX_UNUSABLE {
-                let error = anyhow!("{shown} is passed over: {reason}");
+                let error = anyhow!("{} is passed over: {}", unusable.shown, unusable.reason);
                 self.cx.error(error).await?;
             }
             self.unusable_reported += 1;
-            self.progress.remember_reported(key);
+            self.progress.remember_reported(unusable.fingerprint);
         }
         Ok(())
     }
@@ -374,8 +385,8 @@ impl<'a> Poll<'a> {
     /// Reports once that the API returns the same items again and again. They are the last page, or the API does not know
     /// the parameter.
     async fn report_repeated(&mut self) -> anyhow::Result<()> {
-        let key = Key::of(&format!("{} repeats its pages", self.config.path));
-        if self.progress.is_reported(&key) {
+        let report = Fingerprint::of(&format!("{} repeats its pages", self.config.path));
+        if self.progress.is_reported(report) {
             return Ok(());
         }
         let error = anyhow!(
@@ -383,7 +394,7 @@ impl<'a> Poll<'a> {
              check the field `paging`"
         );
         self.cx.error(error).await?;
-        self.progress.remember_reported(key);
+        self.progress.remember_reported(report);
         Ok(())
     }
 
@@ -416,7 +427,7 @@ impl<'a> Poll<'a> {
     }
 
     async fn save(&self, position: &Position) -> anyhow::Result<()> {
-        let snapshot = self.memory.save(position.clone());
+        let snapshot = self.memory.save(position.clone())?;
         self.cx.snapshot(&snapshot).await
     }
 

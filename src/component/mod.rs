@@ -13,6 +13,7 @@ pub(crate) mod message;
 pub(crate) mod module;
 mod registry;
 mod schema;
+pub mod snapshot;
 
 pub use check::Mismatch;
 pub(crate) use check::SchemaPair;

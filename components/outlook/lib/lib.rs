@@ -23,8 +23,8 @@ pub fn component() -> anyhow::Result<Component> {
     Component::new(include_str!("../component.json"))?
         .oauth2(graph::oauth2())
         .verify_credentials(verify_credentials::verify)
-        .trigger("getContacts", triggers::GetContacts)
-        .trigger("readMail", triggers::ReadMail { messages_per_page })
+        .trigger("getContacts", triggers::GetContacts::default())
+        .trigger("readMail", triggers::ReadMail::new(messages_per_page))
         .action("checkAvailability", actions::check_availability)
         .action("findNextAvailableTime", actions::find_next_available_time)
         .action("createEvent", actions::create_event)

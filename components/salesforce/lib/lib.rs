@@ -35,8 +35,11 @@ pub fn component() -> anyhow::Result<Component> {
     Component::new(include_str!("../component.json"))?
         .oauth2(api::oauth2())
         .verify_credentials(verify_credentials::verify)
-        .trigger("getUpdatedObjectsPolling", triggers::UpdatedObjects)
-        .trigger("queryTrigger", triggers::query)
+        .trigger(
+            "getUpdatedObjectsPolling",
+            triggers::UpdatedObjects::default(),
+        )
+        .trigger("queryTrigger", triggers::QueryTrigger::default())
         .trigger("queryObjects", triggers::query_objects)
         .trigger("newAccount", triggers::new_account)
         .action("create", actions::create)

@@ -1,7 +1,8 @@
 //! How far polling has come, in the order of time and id.
 
 use crate::soql;
-use serde::{Deserialize, Serialize};
+use sailor::snapshot::{self, Fingerprint, Fingerprints};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// What records are ordered by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,9 +32,9 @@ pub struct Position {
     /// The record. If there is none, `inclusive` says whether records of that time are still to be emitted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_seen_id: Option<String>,
-    /// The keys of records behind it that were emitted or reported already.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub done: Vec<String>,
+    /// The records behind it that were emitted or reported already.
+    #[serde(skip_serializing_if = "Fingerprints::is_empty")]
+    pub done: Fingerprints,
     #[serde(skip)]
     inclusive: bool,
 }
@@ -46,8 +47,8 @@ enum StoredSnapshot {
         last_modification_time: String,
         #[serde(default)]
         last_seen_id: Option<String>,
-        #[serde(default)]
-        done: Vec<String>,
+        #[serde(default, deserialize_with = "of_keys")]
+        done: Fingerprints,
     },
     #[serde(rename_all = "camelCase")]
     NextStart {
@@ -58,6 +59,26 @@ enum StoredSnapshot {
         previous_last_modified: String,
     },
     Time(String),
+}
+
+impl snapshot::Position for Position {
+    fn fingerprints(&mut self) -> Vec<&mut Fingerprints> {
+        vec![&mut self.done]
+    }
+}
+
+/// Reads the fingerprints of records' keys. Snapshots of earlier versions have the keys themselves.
+pub fn of_keys<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Fingerprints, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Stored {
+        Keys(Vec<String>),
+        Fingerprints(Fingerprints),
+    }
+    Ok(match Stored::deserialize(deserializer)? {
+        Stored::Keys(keys) => keys.iter().map(|key| Fingerprint::of(key)).collect(),
+        Stored::Fingerprints(fingerprints) => fingerprints,
+    })
 }
 
 impl From<StoredSnapshot> for Position {
@@ -91,7 +112,7 @@ impl Position {
         Self {
             last_modification_time: time.into(),
             last_seen_id: None,
-            done: vec![],
+            done: Fingerprints::default(),
             inclusive: true,
         }
     }
@@ -101,7 +122,7 @@ impl Position {
         Self {
             last_modification_time: time.into(),
             last_seen_id: Some(id.into()),
-            done: vec![],
+            done: Fingerprints::default(),
             inclusive: false,
         }
     }

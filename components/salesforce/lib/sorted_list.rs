@@ -11,6 +11,9 @@ use serde_json::Value;
 /// The most requests in a row that may fail: then Salesforce itself is at fault.
 const MAX_FAILURES: usize = 20;
 
+/// The longest id or time that a position has, in bytes: real ones have less than 30.
+const MAX_TEXT: usize = 100;
+
 /// How often a single record is requested whose response breaks off.
 const MAX_TRIES: usize = 3;
 
@@ -159,8 +162,10 @@ impl SortedList<'_> {
         let time = record.get("LastModifiedDate").and_then(Value::as_str);
         let position = match (self.order, &id, time) {
             (Order::Id, Some(id), _) => Some(Position::after("", id)),
-            (Order::Change, Some(id), Some(time)) => Some(Position::after(time, id))
-                .filter(|position| position.condition(self.order).is_ok()),
+            (Order::Change, Some(id), Some(time)) if id.len().max(time.len()) <= MAX_TEXT => {
+                Some(Position::after(time, id))
+                    .filter(|position| position.condition(self.order).is_ok())
+            }
             _ => None,
         };
         Entry {

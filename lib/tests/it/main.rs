@@ -17,6 +17,7 @@ mod promise;
 mod requests;
 mod responses;
 mod samples;
+mod snapshots;
 mod too_large;
 mod unreadable;
 mod verify;
@@ -29,6 +30,7 @@ use emulator::{
 use reference_component::component;
 use sailor::{
     Component,
+    snapshot::{Fingerprint, Fingerprints, MAX_BYTES},
     testing::{Emitted, Event, Harness},
 };
 use serde_json::{Map, Value, json};
@@ -92,13 +94,17 @@ impl Rig {
         self.harness("makeRequest", fields).run(body).await.unwrap()
     }
 
-    /// Polls with these fields of the step and this snapshot.
+    /// Polls with these fields of the step and this snapshot. The next ones must be within the platform's limit.
     async fn poll(&self, fields: Value, snapshot: Value) -> Emitted {
-        self.harness("pollItems", fields)
-            .snapshot(snapshot)
-            .run(json!({}))
-            .await
-            .unwrap()
+        let harness = self.harness("pollItems", fields).snapshot(snapshot);
+        let emitted = harness.run(json!({})).await.unwrap();
+        for event in &emitted.events {
+            if let Event::Snapshot(snapshot) = event {
+                let size = snapshot.to_string().len();
+                assert!(size <= MAX_BYTES, "{size} bytes: {snapshot}");
+            }
+        }
+        emitted
     }
 
     /// The statuses of the API's responses.
@@ -194,4 +200,11 @@ fn ids(emitted: &Emitted) -> Vec<u64> {
         .iter()
         .map(|item| item["id"].as_u64().unwrap())
         .collect()
+}
+
+/// Ids as a snapshot has them.
+fn seen(ids: impl IntoIterator<Item = u64>) -> Value {
+    let fingerprint = |id: u64| Fingerprint::of(&id.to_string());
+    let seen: Fingerprints = ids.into_iter().map(fingerprint).collect();
+    json!(seen)
 }

@@ -174,24 +174,19 @@ async fn a_cursor_stops_at_an_unreadable_item_until_it_is_mended() {
 /// A smaller page would be the whole list, and the position would move past the rest.
 #[tokio::test]
 async fn a_list_without_pages_is_not_shortened() {
-    let single = |more: Value| {
-        let mut fields = fields(json!({ "path": "/records/cursors", "paging": "none" }));
-        fields
-            .as_object_mut()
-            .unwrap()
-            .extend(more.as_object().unwrap().clone());
-        fields
-    };
     let rig = Rig::new().await;
     rig.provider.set_records(records([4, 3, 2, 1]));
     rig.provider.set_trouble(failing(&[1]));
-    let emitted = rig.poll(single(json!({})), json!({})).await;
+    let single = fields(json!({ "path": "/records/cursors", "paging": "none" }));
+    let emitted = rig.poll(single, json!({})).await;
     assert!(error_text(&emitted).contains("501"), "{emitted:?}");
     // The next poll of a sorted list requests the rest.
     rig.provider.set_records(records([1, 2, 3, 4]));
     rig.provider.set_trouble(failing(&[4]));
-    let sorted = json!({ "isSorted": true, "sinceHeader": "X-Updated-Since" });
-    let emitted = rig.poll(single(sorted), json!({})).await;
+    let sorted = fields(json!({
+        "path": "/records/cursors", "paging": "none", "isSorted": true, "sinceHeader": "X-Updated-Since",
+    }));
+    let emitted = rig.poll(sorted, json!({})).await;
     assert_eq!(
         (ids(&emitted), emitted.verdict),
         (vec![1, 2], Verdict::Acknowledged)

@@ -1,10 +1,9 @@
 //! The items of a list: what has changed, and what is at fault.
 
-use super::position::Key;
 use crate::graph::{self, Item};
 use anyhow::anyhow;
 use jiff::{SignedDuration, Timestamp};
-use sailor::http::time_of;
+use sailor::{http::time_of, snapshot::Fingerprint};
 use serde_json::Value;
 
 /// How far clocks can differ. A later time of change is wrong.
@@ -25,7 +24,7 @@ pub struct Change {
 /// Something in a list that is passed over.
 pub struct Fault {
     /// Identify it in this version. Any of them is enough.
-    pub keys: Vec<Key>,
+    pub fingerprints: Vec<Fingerprint>,
     /// What identifies it for the user, and what is wrong.
     pub error: anyhow::Error,
 }
@@ -47,8 +46,8 @@ impl Change {
     }
 
     /// Identifies this version of the item.
-    pub fn key(&self) -> Key {
-        key(&self.id, &self.version)
+    pub fn fingerprint(&self) -> Fingerprint {
+        version_fingerprint(&self.id, &self.version)
     }
 
     /// Whether the time of change cannot be right. A position that follows it would skip all later changes.
@@ -83,7 +82,7 @@ impl Fault {
             ),
         };
         Self {
-            keys: vec![Key::of(&item.to_string())],
+            fingerprints: vec![Fingerprint::of(&item.to_string())],
             error: anyhow!("{shown} is passed over: {reason}"),
         }
     }
@@ -93,7 +92,7 @@ impl Fault {
         let id = id(identity).unwrap_or_default();
         let version = identity.as_object().map(version).unwrap_or_default();
         Self {
-            keys: vec![key(id, &version)],
+            fingerprints: vec![version_fingerprint(id, &version)],
             error: error.context(format!("item {id} is passed over: Graph cannot return it")),
         }
     }
@@ -113,9 +112,9 @@ impl Fault {
         };
         let before = place.before;
         let before = before.map(|before| format!("{path} before {before} {}", place.from_end));
-        let keys = [Some(after), before].into_iter().flatten();
+        let places = [Some(after), before].into_iter().flatten();
         Self {
-            keys: keys.map(|key| Key::of(&key)).collect(),
+            fingerprints: places.map(|place| Fingerprint::of(&place)).collect(),
             error: error.context(format!(
                 "{shown} in {path} is passed over: Graph cannot return it"
             )),
@@ -141,8 +140,9 @@ pub fn id(item: &Value) -> Option<&str> {
     item.get("id")?.as_str().filter(|id| !id.is_empty())
 }
 
-fn key(id: &str, version: &str) -> Key {
-    Key::of(&format!("{id} {version}"))
+/// Identifies a version of an item.
+pub fn version_fingerprint(id: &str, version: &str) -> Fingerprint {
+    Fingerprint::of(&format!("{id} {version}"))
 }
 
 fn version(item: &Item) -> String {

@@ -12,12 +12,13 @@
 use super::{
     change::{Change, Fault},
     list::{List, Page, Place},
-    position::{Key, Position},
+    position::Position,
 };
 use jiff::Timestamp;
 use sailor::{
     http::{PageGuard, PageLimits},
     oauth2::AuthorizedClient,
+    snapshot::Fingerprint,
 };
 use std::collections::HashSet;
 
@@ -82,7 +83,7 @@ impl<'a> Changes<'a> {
     }
 
     /// Remembers a fault that was reported.
-    pub fn mark_reported(&mut self, fault: Vec<Key>) {
+    pub fn mark_reported(&mut self, fault: Vec<Fingerprint>) {
         self.position.pass(fault);
     }
 
@@ -144,7 +145,7 @@ impl<'a> Changes<'a> {
         let mut met = HashSet::new();
         for item in page.items {
             match Change::of(item) {
-                Ok(change) if self.position.is_new(&change) && met.insert(change.key()) => {
+                Ok(change) if self.position.is_new(&change) && met.insert(change.fingerprint()) => {
                     changes.push(change);
                 }
                 Ok(_) => {}
@@ -152,7 +153,7 @@ impl<'a> Changes<'a> {
             }
         }
         faults.retain(|fault| {
-            self.is_new(fault) && fault.keys.iter().all(|key| met.insert(key.clone()))
+            self.is_new(fault) && fault.fingerprints.iter().all(|one| met.insert(*one))
         });
         changes.sort_by_key(|change| change.at);
         let mut next = page.next;
@@ -170,11 +171,12 @@ impl<'a> Changes<'a> {
         Batch { changes, faults }
     }
 
-    /// Whether a fault was not reported. Remembers all keys of one that was.
+    /// Whether a fault was not reported. Remembers all fingerprints of one that was.
     fn is_new(&mut self, fault: &Fault) -> bool {
-        let is_new = !fault.keys.iter().any(|key| self.position.is_passed(key));
+        let mut fingerprints = fault.fingerprints.iter();
+        let is_new = !fingerprints.any(|one| self.position.is_passed(*one));
         if !is_new {
-            self.position.pass(fault.keys.iter().cloned());
+            self.position.pass(fault.fingerprints.iter().copied());
         }
         is_new
     }

@@ -16,9 +16,9 @@ pub async fn report<C, T: Serialize>(
     changes: &mut Changes<'_>,
     faults: Vec<Fault>,
 ) -> anyhow::Result<()> {
-    for Fault { keys, error } in faults {
-        cx.error(error).await?;
-        changes.mark_reported(keys);
+    for fault in faults {
+        cx.error(fault.error).await?;
+        changes.mark_reported(fault.fingerprints);
     }
     Ok(())
 }

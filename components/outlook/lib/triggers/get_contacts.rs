@@ -7,34 +7,43 @@ use super::{
 };
 use crate::{graph, items::Contact};
 use anyhow::Context as _;
-use sailor::prelude::*;
+use sailor::{
+    prelude::*,
+    snapshot::{Memory, Snapshot},
+};
 use serde_json::Value;
 
 const PAGE_SIZE: u32 = 900;
 
 /// Emits each contact that is new or has changed since the last poll.
-pub struct GetContacts;
+#[derive(Default)]
+pub struct GetContacts {
+    memory: Memory<Position>,
+}
 
 impl Trigger for GetContacts {
     type Config = Value;
-    type Snapshot = Position;
+    type Snapshot = Snapshot<Position>;
     type Output = Contact;
 
     /// Saves the position after each page, and before an error, so that no contact is emitted twice.
     async fn poll(
         &self,
-        since: Option<Position>,
+        since: Option<Snapshot<Position>>,
         cx: Context<Value, Contact>,
-    ) -> anyhow::Result<Option<Position>> {
+    ) -> anyhow::Result<Option<Snapshot<Position>>> {
         let path = graph::path(&["me", "contacts"])?;
-        let mut changes = Changes::new(cx.oauth(), path, PAGE_SIZE, since.unwrap_or_default());
+        let position = since.map(|since| self.memory.recall(since));
+        let position = position.unwrap_or_default();
+        let mut changes = Changes::new(cx.oauth(), path, PAGE_SIZE, position);
         while !cx.cancelled.is_cancelled()
             && let Some(batch) = changes.next().await.context("reading the contacts")?
         {
             let before = changes.position().clone();
             let emitted = emit_batch(&cx, &mut changes, batch).await;
             if *changes.position() != before {
-                cx.snapshot(changes.position()).await?;
+                let snapshot = self.memory.save(changes.position().clone())?;
+                cx.snapshot(&snapshot).await?;
             }
             emitted?;
         }

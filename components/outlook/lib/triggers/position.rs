@@ -1,12 +1,10 @@
 //! How far polling has come: the snapshot of both triggers.
 
-use super::change::Change;
+use super::change::{Change, version_fingerprint};
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, VecDeque};
-
-/// The most bad items that are remembered.
-const MAX_PASSED: usize = 1_000;
+use sailor::snapshot::{self, Fingerprint, Fingerprints};
+use serde::{Deserialize, Deserializer, Serialize};
+use std::collections::BTreeMap;
 
 /// The time of the last change, and what was emitted or passed over from this time on.
 ///
@@ -15,28 +13,37 @@ const MAX_PASSED: usize = 1_000;
 #[serde(rename_all = "camelCase")]
 pub struct Position {
     last_modified_date_time: Timestamp,
-    /// The emitted items of this time: their ids, with the version that was emitted.
-    #[serde(default)]
-    seen: BTreeMap<String, String>,
-    /// What must not move the time: reported faults, and emitted items from the future. The oldest come first.
-    #[serde(default, skip_serializing_if = "VecDeque::is_empty")]
-    passed: VecDeque<Key>,
+    /// The emitted versions of items of this time.
+    #[serde(default, deserialize_with = "versions")]
+    seen: Fingerprints,
+    /// What must not move the time: reported faults, and emitted items from the future.
+    #[serde(default, skip_serializing_if = "Fingerprints::is_empty")]
+    passed: Fingerprints,
 }
 
-/// A hash that identifies a version of an item, or a fault, in snapshots.
-#[derive(Clone, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
-#[serde(transparent)]
-pub struct Key(String);
-
-impl Key {
-    /// The key of a text.
-    pub fn of(text: &str) -> Self {
-        // FNV-1a: the hash must be the same in every version of the program.
-        let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-        });
-        Self(format!("{hash:016x}"))
+impl snapshot::Position for Position {
+    fn fingerprints(&mut self) -> Vec<&mut Fingerprints> {
+        vec![&mut self.seen, &mut self.passed]
     }
+}
+
+/// Reads versions of items. Snapshots of earlier versions have the ids, with the version of each.
+fn versions<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Fingerprints, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Stored {
+        Versions(BTreeMap<String, String>),
+        Fingerprints(Fingerprints),
+    }
+    Ok(match Stored::deserialize(deserializer)? {
+        Stored::Versions(versions) => {
+            let versions = versions.iter();
+            versions
+                .map(|(id, version)| version_fingerprint(id, version))
+                .collect()
+        }
+        Stored::Fingerprints(fingerprints) => fingerprints,
+    })
 }
 
 impl Position {
@@ -55,37 +62,63 @@ impl Position {
 
     /// Whether this version of an item was neither emitted nor passed over.
     pub fn is_new(&self, change: &Change) -> bool {
-        let is_passed = !self.passed.is_empty() && self.is_passed(&change.key());
-        !is_passed && self.seen.get(&change.id) != Some(&change.version)
+        let version = change.fingerprint();
+        !self.seen.contains(version) && !self.is_passed(version)
     }
 
     /// Moves the position past an item that was emitted, or that can never be emitted and was reported.
     pub fn advance(&mut self, change: &Change) {
         if change.is_in_the_future() {
-            return self.pass([change.key()]);
+            return self.pass([change.fingerprint()]);
         }
         if change.at > self.last_modified_date_time {
             self.last_modified_date_time = change.at;
             self.seen.clear();
         }
-        self.seen.insert(change.id.clone(), change.version.clone());
+        self.seen.insert(change.fingerprint());
     }
 
     /// Whether this was passed over.
-    pub fn is_passed(&self, key: &Key) -> bool {
-        self.passed.contains(key)
+    pub fn is_passed(&self, fault: Fingerprint) -> bool {
+        self.passed.contains(fault)
     }
 
     /// Remembers what was passed over.
-    pub fn pass(&mut self, keys: impl IntoIterator<Item = Key>) {
-        for key in keys {
-            if self.is_passed(&key) {
-                continue;
-            }
-            if self.passed.len() == MAX_PASSED {
-                self.passed.pop_front();
-            }
-            self.passed.push_back(key);
-        }
+    pub fn pass(&mut self, faults: impl IntoIterator<Item = Fingerprint>) {
+        self.passed.extend(faults);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn snapshots_of_earlier_versions_mean_the_same() {
+        let time = "2024-05-01T10:00:00Z";
+        let item = |id: &str, version: &str, time: &str| {
+            let item = json!({ "id": id, "changeKey": version, "lastModifiedDateTime": time });
+            let Ok(change) = Change::of(item) else {
+                panic!("{id} is a change")
+            };
+            change
+        };
+        let fault = Fingerprint::of("fault");
+        let position: Position = serde_json::from_value(json!({
+            "lastModifiedDateTime": time, "seen": { "a": "v1", "b": "" },
+            "passed": [fault.to_string(), item("c", "v1", time).fingerprint().to_string()],
+        }))
+        .unwrap();
+        let is_new = |id, version| position.is_new(&item(id, version, time));
+        assert!(!is_new("a", "v1") && !is_new("b", "") && !is_new("c", "v1"));
+        assert!(is_new("a", "v2") && is_new("d", "v1"));
+        assert!(position.is_passed(fault));
+        let again: Position = serde_json::from_value(json!(position)).unwrap();
+        assert_eq!(again, position);
+        // The snapshot of the Node component.
+        let node: Position =
+            serde_json::from_value(json!({ "lastModifiedDateTime": time })).unwrap();
+        assert_eq!(node, Position::from(time.parse().unwrap()));
     }
 }

@@ -14,7 +14,10 @@ use crate::{
 };
 use anyhow::Context as _;
 use futures_util::{StreamExt, stream};
-use sailor::prelude::*;
+use sailor::{
+    prelude::*,
+    snapshot::{Memory, Snapshot},
+};
 use serde::{Deserialize, Serialize};
 
 /// How many messages fetch their files at the same time.
@@ -48,20 +51,30 @@ enum EmitBehavior {
 
 /// Emits each message that is new or has changed since the last poll, or each page of them as one.
 pub struct ReadMail {
-    pub messages_per_page: u32,
+    messages_per_page: u32,
+    memory: Memory<Position>,
+}
+
+impl ReadMail {
+    pub fn new(messages_per_page: u32) -> Self {
+        Self {
+            messages_per_page,
+            memory: Memory::default(),
+        }
+    }
 }
 
 impl Trigger for ReadMail {
     type Config = Config;
-    type Snapshot = Position;
+    type Snapshot = Snapshot<Position>;
     type Output = Received;
 
     /// Saves the position after each page, and before an error, so that no message is emitted twice.
     async fn poll(
         &self,
-        since: Option<Position>,
+        since: Option<Snapshot<Position>>,
         cx: Context<Config, Received>,
-    ) -> anyhow::Result<Option<Position>> {
+    ) -> anyhow::Result<Option<Snapshot<Position>>> {
         let config = &cx.config;
         let folder = fields::required(
             config.folder_id.as_ref(),
@@ -69,7 +82,7 @@ impl Trigger for ReadMail {
             "choose a mail folder in the step",
         )?;
         let position = match since {
-            Some(position) => position,
+            Some(since) => self.memory.recall(since),
             None => config.start()?,
         };
         let path = graph::path(&["me", "mailFolders", folder, "messages"])
@@ -96,7 +109,8 @@ impl Trigger for ReadMail {
             let before = changes.position().clone();
             let emitted = emission.emit(&mut changes, batch).await;
             if *changes.position() != before {
-                cx.snapshot(changes.position()).await?;
+                let snapshot = self.memory.save(changes.position().clone())?;
+                cx.snapshot(&snapshot).await?;
             }
             emitted?;
         }

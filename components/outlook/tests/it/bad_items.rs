@@ -6,22 +6,22 @@ use sailor::testing::{Emitted, Event, Verdict};
 use serde_json::{Value, json};
 
 /// A trigger, its fields, and the member that names its items.
-const TRIGGERS: [Trigger; 2] = [
+pub const TRIGGERS: [Trigger; 2] = [
     Trigger("getContacts", "contacts", "displayName"),
     Trigger("readMail", "messages", "subject"),
 ];
 
 #[derive(Clone, Copy)]
-struct Trigger(&'static str, &'static str, &'static str);
+pub struct Trigger(pub &'static str, &'static str, &'static str);
 
 impl Trigger {
-    async fn poll(self, rig: &Rig, since: &mut Value) -> Emitted {
+    pub async fn poll(self, rig: &Rig, since: &mut Value) -> Emitted {
         rig.poll(self.0, json!({ "folderId": "inbox" }), since)
             .await
     }
 
     /// The names of emitted items.
-    fn names(self, emitted: &Emitted) -> Vec<String> {
+    pub fn names(self, emitted: &Emitted) -> Vec<String> {
         let names = each(emitted, self.2);
         names
             .iter()
@@ -30,21 +30,21 @@ impl Trigger {
     }
 
     /// An item that changed at this second.
-    fn item(self, name: &str, second: usize) -> Value {
+    pub fn item(self, name: &str, second: usize) -> Value {
         self.item_at(
             name,
             &format!("2024-05-01T10:{:02}:{:02}Z", second / 60, second % 60),
         )
     }
 
-    fn item_at(self, name: &str, time: &str) -> Value {
+    pub fn item_at(self, name: &str, time: &str) -> Value {
         match self.0 {
             "readMail" => mail(name, time),
             _ => contact(name, time),
         }
     }
 
-    fn add(self, rig: &Rig, item: Value) -> String {
+    pub fn add(self, rig: &Rig, item: Value) -> String {
         match self.0 {
             "readMail" => rig.graph.add_message("inbox", item),
             _ => rig.graph.add_contact(item),
@@ -60,7 +60,7 @@ impl Trigger {
     }
 
     /// Returns this as the next page.
-    fn script(self, rig: &Rig, page: &Value) {
+    pub fn script(self, rig: &Rig, page: &Value) {
         rig.graph
             .inject_faults(&format!("/{}\\?", self.1), [Fault::Json(200, page.clone())]);
     }
@@ -423,18 +423,12 @@ async fn repeated_and_wrong_next_links_end_after_their_items() {
 #[tokio::test]
 async fn a_snapshot_without_faults_is_as_before() {
     for trigger in TRIGGERS {
-        let (rig, ids) = trigger.mailbox(2).await;
+        let (rig, _) = trigger.mailbox(2).await;
         let mut since = json!({});
         trigger.poll(&rig, &mut since).await;
         let members: Vec<&String> = since.as_object().unwrap().keys().collect();
         assert_eq!(members, ["lastModifiedDateTime", "seen"]);
-        assert_eq!(
-            since["seen"]
-                .as_object()
-                .unwrap()
-                .keys()
-                .collect::<Vec<_>>(),
-            [&ids[1]]
-        );
+        // One item of eight bytes.
+        assert_eq!(since["seen"].as_str().unwrap().len(), 11);
     }
 }

@@ -19,4 +19,5 @@ mod promise;
 mod readme;
 mod rig;
 mod send_mail;
+mod snapshots;
 mod too_large;

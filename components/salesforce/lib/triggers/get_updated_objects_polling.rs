@@ -13,7 +13,10 @@ use crate::{
     sorted_list::SortedList,
 };
 use anyhow::Context as _;
-use sailor::prelude::*;
+use sailor::{
+    prelude::*,
+    snapshot::{Memory, Snapshot},
+};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -42,18 +45,21 @@ pub struct Config {
 }
 
 /// The position moves with each page, after its records are confirmed or reported.
-pub struct UpdatedObjects;
+#[derive(Default)]
+pub struct UpdatedObjects {
+    memory: Memory<Position>,
+}
 
 impl Trigger for UpdatedObjects {
     type Config = Config;
-    type Snapshot = Position;
+    type Snapshot = Snapshot<Position>;
     type Output = Value;
 
     async fn poll(
         &self,
-        since: Option<Position>,
+        since: Option<Snapshot<Position>>,
         cx: Context<Config, Value>,
-    ) -> anyhow::Result<Option<Position>> {
+    ) -> anyhow::Result<Option<Snapshot<Position>>> {
         let config = &cx.config;
         let page_size = config.page_size.unwrap_or(DEFAULT_PAGE_SIZE);
         anyhow::ensure!(
@@ -62,7 +68,10 @@ impl Trigger for UpdatedObjects {
         );
         let start = config.start_time.as_deref().unwrap_or(EPOCH);
         let start = soql::instant(start).context("the field `startTime`")?;
-        let mut position = since.unwrap_or_else(|| Position::from_start(start));
+        let mut position = match since {
+            Some(since) => self.memory.recall(since),
+            None => Position::from_start(start),
+        };
 
         let api = Api::new(cx.oauth());
         let list = prepare(&api, config).await?;
@@ -76,7 +85,7 @@ impl Trigger for UpdatedObjects {
             let next = page.position_after(&position)?;
             if next != position {
                 position = next;
-                cx.snapshot(&position).await?;
+                cx.snapshot(&self.memory.save(position.clone())?).await?;
             }
             emitted?;
             if part.is_last || config.single_page_per_interval || cx.cancelled.is_cancelled() {

@@ -1,5 +1,6 @@
 //! The triggers: each polls.
 
+mod chunk;
 mod get_updated_objects_polling;
 mod poll_page;
 mod query_objects;
@@ -9,4 +10,4 @@ mod report;
 
 pub use get_updated_objects_polling::UpdatedObjects;
 pub use query_objects::{new_account, query_objects};
-pub use query_trigger::query;
+pub use query_trigger::QueryTrigger;

@@ -1,6 +1,9 @@
 //! The records of one page: each is emitted or reported once.
 
-use super::report::Names;
+use super::{
+    chunk::{self, Emitted},
+    report::{Name, Names},
+};
 use crate::{
     position::Position,
     sorted_list::{Content, Entry},
@@ -8,12 +11,9 @@ use crate::{
 use sailor::prelude::*;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use std::collections::HashSet;
 
-/// The records that are emitted before the next ones are: after a failure, so many keys are in the snapshot at most.
-const CHUNK: usize = 100;
 /// The most records without a time that stand behind the position.
-const MAX_DONE: usize = 2_000;
+const MAX_DONE: usize = 20_000;
 
 /// What a message holds.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
@@ -30,18 +30,24 @@ pub enum EmitBehavior {
 /// A page that is being emitted.
 pub struct PollPage<'a, C> {
     cx: &'a Context<C, Value>,
-    /// The keys of the records, their positions, and whether they were emitted or reported.
-    places: Vec<(String, Option<Position>, bool)>,
+    places: Vec<Place>,
     /// What is to be emitted, with its place.
     new: Vec<(usize, Value)>,
     /// What is to be reported, with its place.
     bad: Vec<(usize, anyhow::Error)>,
 }
 
+/// One record of the page.
+struct Place {
+    name: Name,
+    position: Option<Position>,
+    /// Whether it was emitted or reported.
+    is_done: bool,
+}
+
 impl<'a, C: Sync> PollPage<'a, C> {
     /// The page behind a position, without the records that were done before.
     pub fn new(cx: &'a Context<C, Value>, entries: Vec<Entry>, behind: &Position) -> Self {
-        let done: HashSet<&str> = behind.done.iter().map(String::as_str).collect();
         let mut page = Self {
             cx,
             places: vec![],
@@ -51,23 +57,21 @@ impl<'a, C: Sync> PollPage<'a, C> {
         let mut names = Names::behind(behind.last_seen_id.as_deref());
         for (at, entry) in entries.into_iter().enumerate() {
             let name = names.next(&entry);
-            let (key, shown) = (name.key, name.shown);
-            let is_done = done.contains(key.as_str());
+            let is_done = behind.done.contains(name.fingerprint());
             match (entry.content, &entry.position) {
                 _ if is_done => {}
                 (Content::Record(record), Some(_)) => page.new.push((at, record.into())),
                 (Content::Record(_), None) => {
-                    let reason = anyhow::anyhow!(
-                        "{shown} is passed over: it has no LastModifiedDate or no Id"
-                    );
-                    page.bad.push((at, reason));
+                    let reason = name.passed_over("it has no LastModifiedDate or no Id");
+                    page.bad.push((at, anyhow::Error::msg(reason)));
                 }
-                (Content::Unreadable(error), _) => {
-                    let passed = format!("{shown} is passed over: Salesforce cannot return it");
-                    page.bad.push((at, error.context(passed)));
-                }
+                (Content::Unreadable(error), _) => page.bad.push((at, name.unreadable(error))),
             }
-            page.places.push((key, entry.position, is_done));
+            page.places.push(Place {
+                name,
+                position: entry.position,
+                is_done,
+            });
         }
         page
     }
@@ -78,21 +82,17 @@ impl<'a, C: Sync> PollPage<'a, C> {
     /// Returns an error if a record was not emitted that a later poll can emit.
     pub async fn emit(&mut self, behavior: EmitBehavior) -> anyhow::Result<()> {
         for (at, error) in std::mem::take(&mut self.bad) {
-            self.cx.error(error).await?;
-            self.places[at].2 = true;
+            self.report(at, error).await?;
         }
         let new = std::mem::take(&mut self.new);
         if behavior == EmitBehavior::EmitIndividually || new.is_empty() {
             return self.emit_each(new).await;
         }
         let records: Vec<&Value> = new.iter().map(|(_, record)| record).collect();
-        let Some(failed) = self
-            .cx
-            .data_each([json!({ "results": records })])
-            .await
-            .pop()
-        else {
-            new.iter().for_each(|(at, _)| self.places[*at].2 = true);
+        let page = json!({ "results": records });
+        let Some(failed) = self.cx.data_each([page]).await.pop() else {
+            new.iter()
+                .for_each(|(at, _)| self.places[*at].is_done = true);
             return Ok(());
         };
         if !failed.is_permanent {
@@ -107,27 +107,25 @@ impl<'a, C: Sync> PollPage<'a, C> {
     }
 
     async fn emit_each(&mut self, mut new: Vec<(usize, Value)>) -> anyhow::Result<()> {
-        while !new.is_empty() {
-            let rest = new.split_off(CHUNK.min(new.len()));
-            let (chunk, bodies): (Vec<usize>, Vec<Value>) = new.into_iter().unzip();
-            new = rest;
+        while let Some(chunk) = chunk::next(&mut new) {
+            let (chunk, bodies): (Vec<usize>, Vec<Value>) = chunk.into_iter().unzip();
             let failed = self.cx.data_each(bodies).await;
-            chunk.iter().for_each(|at| self.places[*at].2 = true);
-            let mut first_error = None;
-            for failed in failed {
-                let (key, _, is_done) = &mut self.places[chunk[failed.position]];
-                if failed.is_permanent {
-                    let passed = format!("record {key} is passed over: it cannot be emitted");
-                    self.cx.error(failed.into_error().context(passed)).await?;
-                } else {
-                    *is_done = false;
-                    first_error.get_or_insert(failed.into_error());
-                }
+            let chunk = Emitted::of(chunk, failed);
+            for at in chunk.emitted {
+                self.places[at].is_done = true;
             }
-            if let Some(error) = first_error {
-                return Err(error);
+            for (at, error) in chunk.passed {
+                let error = self.places[at].name.not_emitted(error);
+                self.report(at, error).await?;
             }
+            chunk.error.map_or(Ok(()), Err)?;
         }
+        Ok(())
+    }
+
+    async fn report(&mut self, at: usize, error: anyhow::Error) -> anyhow::Result<()> {
+        self.cx.error(error).await?;
+        self.places[at].is_done = true;
         Ok(())
     }
 
@@ -136,24 +134,18 @@ impl<'a, C: Sync> PollPage<'a, C> {
     /// # Errors
     /// Returns an error if too many records have no position.
     pub fn position_after(self, position: &Position) -> anyhow::Result<Position> {
-        let done = self
-            .places
-            .iter()
-            .take_while(|(_, _, is_done)| *is_done)
-            .count();
+        let mut places = self.places.iter();
+        let done = places.position(|place| !place.is_done);
+        let done = done.unwrap_or(self.places.len());
         let last = self.places[..done]
             .iter()
-            .rposition(|(_, position, _)| position.is_some());
+            .rposition(|place| place.position.is_some());
         let behind = last.map_or(0, |last| last + 1);
-        let mut next = position.clone();
-        if let Some((_, Some(last), _)) = last.map(|last| &self.places[last]) {
-            next = last.clone();
-        }
-        let rest = self.places.into_iter().skip(behind);
-        next.done = rest
-            .filter(|(_, _, is_done)| *is_done)
-            .map(|(key, ..)| key)
-            .collect();
+        let last = last.and_then(|last| self.places[last].position.clone());
+        let mut next = last.unwrap_or_else(|| position.clone());
+        let rest = self.places[behind..].iter();
+        let rest = rest.filter(|place| place.is_done);
+        next.done = rest.map(|place| place.name.fingerprint()).collect();
         anyhow::ensure!(
             next.done.len() <= MAX_DONE,
             "more than {MAX_DONE} records in a row have no LastModifiedDate"

@@ -1,19 +1,20 @@
 //! One run of a query: each record is emitted or reported once, also if the run fails and the next one continues it.
 
-use super::report::{Name, Names, hash};
+use super::{
+    chunk::{self, Emitted},
+    report::{Name, Names, hash},
+};
 use crate::{
     api::Record,
+    position::of_keys,
     sorted_list::{Content, Entry},
 };
-use sailor::prelude::*;
+use sailor::{
+    prelude::*,
+    snapshot::{self, Fingerprint, Fingerprints},
+};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use std::collections::HashSet;
-
-/// The records that are emitted before the next ones are.
-const CHUNK: usize = 100;
-/// The most records of a failed run that are remembered.
-const MAX_EMITTED: usize = 20_000;
 
 /// What a message holds.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
@@ -26,16 +27,34 @@ pub enum OutputMethod {
     EmitAll,
 }
 
-/// The step's snapshot.
+/// What runs have done: the step's snapshot.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 #[serde(default)]
 pub struct Progress {
-    /// The keys of what a run has emitted before it failed.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    emitted: Vec<String>,
-    /// The keys of records that are passed over in each run, and were reported.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    reported: Vec<String>,
+    /// What a run has emitted before it failed.
+    #[serde(
+        skip_serializing_if = "Fingerprints::is_empty",
+        deserialize_with = "of_keys"
+    )]
+    emitted: Fingerprints,
+    /// The records that are passed over in each run, and were reported.
+    #[serde(
+        skip_serializing_if = "Fingerprints::is_empty",
+        deserialize_with = "of_keys"
+    )]
+    reported: Fingerprints,
+}
+
+impl snapshot::Position for Progress {
+    fn fingerprints(&mut self) -> Vec<&mut Fingerprints> {
+        vec![&mut self.emitted, &mut self.reported]
+    }
+}
+
+/// A record as a list.
+#[derive(Serialize)]
+struct Records<T> {
+    records: T,
 }
 
 /// A run.
@@ -43,30 +62,28 @@ pub struct QueryRun<'a, C> {
     cx: &'a Context<C, Record>,
     method: OutputMethod,
     /// What the runs before have emitted and reported.
-    emitted_before: HashSet<String>,
-    reported_before: HashSet<String>,
+    before: &'a Progress,
     /// The records of this run.
-    met: HashSet<String>,
+    met: HashSet<Fingerprint>,
     /// Whether the list is read again, in another order.
     is_again: bool,
-    emitted: Vec<String>,
-    reported: Vec<String>,
-    /// The records so far, with their keys, if one message holds all of them.
-    collected: Vec<(String, Record)>,
+    emitted: Fingerprints,
+    reported: Fingerprints,
+    /// The records so far, with their names, if one message holds all of them.
+    collected: Vec<(Name, Record)>,
     names: Names,
 }
 
 impl<'a, C: Sync> QueryRun<'a, C> {
-    pub fn new(cx: &'a Context<C, Record>, method: OutputMethod, before: &Progress) -> Self {
+    pub fn new(cx: &'a Context<C, Record>, method: OutputMethod, before: &'a Progress) -> Self {
         Self {
             cx,
             method,
-            emitted_before: before.emitted.iter().cloned().collect(),
-            reported_before: before.reported.iter().cloned().collect(),
+            before,
             met: HashSet::new(),
             is_again: false,
-            emitted: vec![],
-            reported: vec![],
+            emitted: Fingerprints::default(),
+            reported: Fingerprints::default(),
             collected: vec![],
             names: Names::behind(None),
         }
@@ -85,26 +102,24 @@ impl<'a, C: Sync> QueryRun<'a, C> {
     pub async fn take(&mut self, entries: impl IntoIterator<Item = Entry>) -> anyhow::Result<()> {
         let (mut new, mut bad) = (vec![], vec![]);
         for entry in entries {
-            let Name { mut key, shown } = self.names.next(&entry);
+            let mut name = self.names.next(&entry);
             if entry.id.is_none() && matches!(entry.content, Content::Record(_)) {
                 // Several rows of a result can be equal.
-                key = format!("{} {key}", self.met.len());
+                name.key = format!("{} {}", self.met.len(), name.key);
             }
-            let is_met = !self.met.insert(key.clone()) && self.is_again;
-            if is_met || self.emitted_before.contains(&key) {
+            let fingerprint = name.fingerprint();
+            let is_met = !self.met.insert(fingerprint) && self.is_again;
+            if is_met || self.before.emitted.contains(fingerprint) {
                 continue;
             }
             match entry.content {
-                Content::Record(record) if self.was_too_large(&key, &record) => {}
-                Content::Record(record) => new.push((key, record)),
-                Content::Unreadable(error) => {
-                    let passed = format!("{shown} is passed over: Salesforce cannot return it");
-                    bad.push((key, error.context(passed)));
-                }
+                Content::Record(record) if self.was_too_large(&name, &record) => {}
+                Content::Record(record) => new.push((name, record)),
+                Content::Unreadable(error) => bad.push((fingerprint, name.unreadable(error))),
             }
         }
-        for (key, error) in bad {
-            self.report(key, error).await?;
+        for (fingerprint, error) in bad {
+            self.report(fingerprint, error).await?;
         }
         match self.method {
             OutputMethod::EmitAll => self.collected.extend(new),
@@ -129,8 +144,9 @@ impl<'a, C: Sync> QueryRun<'a, C> {
             };
         }
         let collected = std::mem::take(&mut self.collected);
-        let all = list(collected.iter().map(|(_, record)| record.clone()));
-        let Some(failed) = self.cx.data_each([all]).await.pop() else {
+        let records: Vec<&Record> = collected.iter().map(|(_, record)| record).collect();
+        let all = Records { records };
+        let Some(failed) = self.cx.emitter().data_each([all]).await.pop() else {
             return Ok(());
         };
         if !failed.is_permanent || collected.is_empty() {
@@ -141,91 +157,68 @@ impl<'a, C: Sync> QueryRun<'a, C> {
         self.emit_each(collected).await
     }
 
-    /// The snapshot after the run.
+    /// What the next run has to know.
     pub fn progress(self, is_complete: bool) -> Progress {
-        let mut progress = Progress {
-            emitted: vec![],
-            reported: self.reported,
-        };
-        if !is_complete {
-            progress.reported.extend(self.reported_before);
-            progress.emitted.extend(self.emitted_before);
-            progress.emitted.extend(self.emitted);
-            progress.emitted.truncate(MAX_EMITTED);
+        if is_complete {
+            return Progress {
+                emitted: Fingerprints::default(),
+                reported: self.reported,
+            };
         }
-        progress.reported.sort_unstable();
-        progress.reported.dedup();
+        let mut progress = self.before.clone();
+        progress.emitted.extend(self.emitted.iter());
+        progress.reported.extend(self.reported.iter());
         progress
     }
 
-    async fn emit_each(&mut self, mut new: Vec<(String, Record)>) -> anyhow::Result<()> {
-        while !new.is_empty() {
-            let rest = new.split_off(CHUNK.min(new.len()));
-            let (keys, records): (Vec<String>, Vec<Record>) = new.into_iter().unzip();
-            new = rest;
+    async fn emit_each(&mut self, mut new: Vec<(Name, Record)>) -> anyhow::Result<()> {
+        while let Some(chunk) = chunk::next(&mut new) {
             let emitter = self.cx.emitter();
+            let records: Vec<&Record> = chunk.iter().map(|(_, record)| record).collect();
             let failed = match self.method {
-                OutputMethod::EmitIndividually => emitter.data_each(&records).await,
+                OutputMethod::EmitIndividually => emitter.data_each(records).await,
                 OutputMethod::EmitAll => {
-                    let single: Vec<Record> = records
-                        .iter()
-                        .map(|record| list([record.clone()]))
-                        .collect();
-                    emitter.data_each(&single).await
+                    let single = records.iter().map(|record| Records { records: [*record] });
+                    emitter.data_each(single.collect::<Vec<_>>()).await
                 }
             };
-            let lost: HashSet<usize> = failed.iter().map(|failed| failed.position).collect();
-            let mut first_error = None;
-            for failed in failed {
-                if failed.is_permanent {
-                    let key = &keys[failed.position];
-                    let passed = format!("record {key} is passed over: it cannot be emitted");
-                    let key = too_large(key, &records[failed.position]);
-                    let error = failed.into_error().context(passed);
-                    self.report(key, error).await?;
-                } else {
-                    first_error.get_or_insert(failed.into_error());
-                }
+            let chunk = Emitted::of(chunk, failed);
+            let emitted = chunk.emitted.iter();
+            self.emitted
+                .extend(emitted.map(|(name, _)| name.fingerprint()));
+            for ((name, record), error) in chunk.passed {
+                let fingerprint = too_large(&name, &record);
+                self.report(fingerprint, name.not_emitted(error)).await?;
             }
-            let emitted = keys.into_iter().enumerate();
-            let emitted = emitted.filter(|(at, _)| !lost.contains(at));
-            self.emitted.extend(emitted.map(|(_, key)| key));
-            if let Some(error) = first_error {
-                return Err(error);
-            }
+            chunk.error.map_or(Ok(()), Err)?;
         }
         Ok(())
     }
 
     /// Whether a record was reported because it cannot be emitted, and has not changed since.
-    fn was_too_large(&mut self, key: &str, record: &Record) -> bool {
-        if self.reported_before.is_empty() {
+    fn was_too_large(&mut self, name: &Name, record: &Record) -> bool {
+        if self.before.reported.is_empty() {
             return false;
         }
-        let key = too_large(key, record);
-        let was_reported = self.reported_before.contains(&key);
+        let fingerprint = too_large(name, record);
+        let was_reported = self.before.reported.contains(fingerprint);
         if was_reported {
-            self.reported.push(key);
+            self.reported.insert(fingerprint);
         }
         was_reported
     }
 
     /// Reports a record that is passed over, if no run before has.
-    async fn report(&mut self, key: String, error: anyhow::Error) -> anyhow::Result<()> {
-        if !self.reported_before.contains(&key) {
+    async fn report(&mut self, record: Fingerprint, error: anyhow::Error) -> anyhow::Result<()> {
+        if !self.before.reported.contains(record) {
             self.cx.error(error).await?;
         }
-        self.reported.push(key);
+        self.reported.insert(record);
         Ok(())
     }
 }
 
-/// The key of a record that cannot be emitted.
-fn too_large(key: &str, record: &Record) -> String {
-    format!("{key} {}", hash(record))
-}
-
-fn list(records: impl IntoIterator<Item = Record>) -> Record {
-    let records: Value = records.into_iter().map(Value::Object).collect();
-    Record::from_iter([("records".to_owned(), records)])
+/// Identifies a record that cannot be emitted, in its state.
+fn too_large(Name { key, .. }: &Name, record: &Record) -> Fingerprint {
+    Fingerprint::of(&format!("{key} {}", hash(record)))
 }

@@ -10,7 +10,10 @@ use crate::{
     sorted_list::{Entry, SortedList},
 };
 use anyhow::Context as _;
-use sailor::prelude::*;
+use sailor::{
+    prelude::*,
+    snapshot::{Memory, Snapshot},
+};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -33,26 +36,39 @@ pub struct Config {
 /// Emits each record as the pages arrive, or `{"records": […]}` with all of them. An empty result is an empty object.
 ///
 /// A run that fails says in the snapshot what it has emitted, and the next run continues it.
-pub async fn query(_: Message<NoBody>, cx: Context<Config, Record>) -> anyhow::Result<()> {
-    let api = Api::new(cx.oauth());
-    let config = &cx.config;
-    anyhow::ensure!(
-        !config.query.trim().is_empty(),
-        "the field `query` is empty: it must be SOQL"
-    );
-    // Other snapshots are those of earlier components, which say nothing about this run.
-    let stored = cx.stored_snapshot::<Value>()?.unwrap_or_default();
-    let before: Progress = serde_json::from_value(stored).unwrap_or_default();
-    let mut run = QueryRun::new(&cx, config.output_method, &before);
-    let mut result = read(&api, &config.query, &mut run).await;
-    if result.is_ok() {
-        result = run.finish(!config.dont_emit_on_empty_results).await;
+#[derive(Default)]
+pub struct QueryTrigger {
+    memory: Memory<Progress>,
+}
+
+impl Action for QueryTrigger {
+    type Config = Config;
+    type Input = NoBody;
+    type Output = Record;
+
+    async fn process(&self, _: Message<NoBody>, cx: Context<Config, Record>) -> anyhow::Result<()> {
+        let api = Api::new(cx.oauth());
+        let config = &cx.config;
+        anyhow::ensure!(
+            !config.query.trim().is_empty(),
+            "the field `query` is empty: it must be SOQL"
+        );
+        // Other snapshots are those of earlier components, which say nothing about this run.
+        let stored = cx.stored_snapshot::<Value>()?.unwrap_or_default();
+        let stored = serde_json::from_value::<Snapshot<Progress>>(stored);
+        let before =
+            stored.map_or_else(|_| Progress::default(), |stored| self.memory.recall(stored));
+        let mut run = QueryRun::new(&cx, config.output_method, &before);
+        let mut result = read(&api, &config.query, &mut run).await;
+        if result.is_ok() {
+            result = run.finish(!config.dont_emit_on_empty_results).await;
+        }
+        let progress = run.progress(result.is_ok());
+        if progress != before {
+            cx.snapshot(&self.memory.save(progress)?).await?;
+        }
+        result
     }
-    let progress = run.progress(result.is_ok());
-    if progress != before {
-        cx.snapshot(&progress).await?;
-    }
-    result
 }
 
 /// Reads all pages. If Salesforce cannot return one of them, the records that are left are read in the order of their ids.

@@ -4,6 +4,7 @@ use crate::{
     api::Record,
     sorted_list::{Content, Entry},
 };
+use sailor::snapshot::Fingerprint;
 
 /// Names the records of a list one after the other. A record without an id is named by the one before it.
 pub struct Names {
@@ -15,7 +16,7 @@ pub struct Names {
 
 /// What identifies a record.
 pub struct Name {
-    /// Identifies it in its state, in snapshots.
+    /// Identifies it in its state.
     pub key: String,
     /// As errors name it.
     pub shown: String,
@@ -54,11 +55,30 @@ impl Names {
     }
 }
 
-/// The hash of a record (FNV-1a: it must be the same in every version of the program).
+impl Name {
+    /// Identifies the record in snapshots.
+    pub fn fingerprint(&self) -> Fingerprint {
+        Fingerprint::of(&self.key)
+    }
+
+    /// What an error says about the record if it is passed over.
+    pub fn passed_over(&self, reason: &str) -> String {
+        format!("{} is passed over: {reason}", self.shown)
+    }
+
+    /// The error for a record that Salesforce cannot return.
+    pub fn unreadable(&self, error: anyhow::Error) -> anyhow::Error {
+        error.context(self.passed_over("Salesforce cannot return it"))
+    }
+
+    /// The error for a record that can never be emitted.
+    pub fn not_emitted(&self, error: anyhow::Error) -> anyhow::Error {
+        error.context(self.passed_over("it cannot be emitted"))
+    }
+}
+
+/// The hash of a record.
 pub fn hash(record: &Record) -> String {
     let text = serde_json::to_string(record).unwrap_or_default();
-    let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
-    format!("{hash:016x}")
+    Fingerprint::of(&text).to_string()
 }

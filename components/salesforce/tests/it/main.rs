@@ -17,4 +17,5 @@ mod refresh;
 mod refusals;
 mod rig;
 mod samples;
+mod snapshots;
 mod wide_objects;

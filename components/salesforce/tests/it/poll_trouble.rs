@@ -5,16 +5,19 @@
 
 use crate::rig::{Org, process::Deployed, snapshot_of};
 use emulator::{EventKind, provider::Provider};
-use sailor::testing::{Emitted, Event};
+use sailor::{
+    snapshot::MAX_BYTES,
+    testing::{Emitted, Event},
+};
 use salesforce_standin::{Fault, RandomTrouble, Trouble};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use test_rig::bodies;
 
-const UPDATED: &str = "getUpdatedObjectsPolling";
-const QUERY: &str = "queryTrigger";
+pub const UPDATED: &str = "getUpdatedObjectsPolling";
+pub const QUERY: &str = "queryTrigger";
 
-fn fields(function: &str, more: Value) -> Value {
+pub fn fields(function: &str, more: Value) -> Value {
     let mut fields = match function {
         UPDATED => json!({ "sobject": "Account", "selectedFields": ["Name"] }),
         _ => json!({ "query": "SELECT Id, Name, LastModifiedDate FROM Account ORDER BY Name" }),
@@ -24,16 +27,25 @@ fn fields(function: &str, more: Value) -> Value {
     fields
 }
 
-async fn poll(org: &Org, function: &str, fields: &Value, since: &Value) -> Emitted {
-    org.harness(function, fields.clone(), org.provider.issue())
+/// Every snapshot must be within the platform's limit.
+pub async fn poll(org: &Org, function: &str, fields: &Value, since: &Value) -> Emitted {
+    let emitted = org
+        .harness(function, fields.clone(), org.provider.issue())
         .snapshot(since.clone())
         .run(json!({}))
         .await
-        .unwrap()
+        .unwrap();
+    for event in &emitted.events {
+        if let Event::Snapshot(snapshot) = event {
+            let size = snapshot.to_string().len();
+            assert!(size <= MAX_BYTES, "{size} bytes: {snapshot}");
+        }
+    }
+    emitted
 }
 
 /// The reports of records that were passed over.
-fn reports(emitted: &Emitted) -> Vec<&str> {
+pub fn reports(emitted: &Emitted) -> Vec<&str> {
     let texts = emitted.events.iter().filter_map(|event| match event {
         Event::Error(text) if text.contains("passed over") => Some(text.as_str()),
         _ => None,
@@ -41,7 +53,7 @@ fn reports(emitted: &Emitted) -> Vec<&str> {
     texts.collect()
 }
 
-fn names(emitted: &Emitted) -> Vec<String> {
+pub fn names(emitted: &Emitted) -> Vec<String> {
     let records = emitted.data::<Value>().into_iter();
     let records = records.filter(|record| record != &json!({}));
     records
@@ -60,7 +72,7 @@ async fn org(names: &[&str]) -> (Org, Vec<String>) {
     (org, ids)
 }
 
-fn failing(ids: &[&String]) -> Trouble {
+pub fn failing(ids: &[&String]) -> Trouble {
     Trouble {
         calls: "/query".into(),
         failing_ids: ids.iter().map(|id| (*id).clone()).collect(),

@@ -10,6 +10,7 @@ use graph_standin::{Fault, Graph};
 use outlook::component;
 use sailor::{
     Component,
+    snapshot::MAX_BYTES,
     testing::{Emitted, Event, Harness},
 };
 use serde_json::{Value, json};
@@ -65,7 +66,12 @@ impl Rig {
         self.function(name, fields).run(body).await.unwrap()
     }
 
-    /// Polls with the snapshot of the last poll.
+    /// Another process: it remembers nothing.
+    pub fn restart(&mut self) {
+        self.component = component().unwrap();
+    }
+
+    /// Polls with the snapshot of the last poll. The next ones must be within the platform's limit.
     pub async fn poll(&self, name: &'static str, fields: Value, since: &mut Value) -> Emitted {
         let emitted = self
             .function(name, fields)
@@ -73,7 +79,9 @@ impl Rig {
             .run(json!({}))
             .await
             .unwrap();
-        if let Some(snapshot) = snapshots(&emitted).pop() {
+        for snapshot in snapshots(&emitted) {
+            let size = snapshot.to_string().len();
+            assert!(size <= MAX_BYTES, "{size} bytes: {snapshot}");
             *since = snapshot;
         }
         emitted
