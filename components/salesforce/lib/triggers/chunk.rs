@@ -23,13 +23,12 @@ pub struct Emitted<T> {
 
 impl<T> Emitted<T> {
     /// Sorts the records of a chunk by those that were not emitted.
-    pub fn of(chunk: Vec<T>, failed: Vec<NotEmitted>) -> Self {
+    pub fn of(chunk: Vec<T>, mut failed: Vec<NotEmitted>) -> Self {
         let mut sorted = Self {
             emitted: vec![],
             passed: vec![],
             error: None,
         };
-        let mut failed = failed;
         failed.sort_by_key(|failed| failed.position);
         let mut failed = failed.into_iter().peekable();
         for (at, record) in chunk.into_iter().enumerate() {
