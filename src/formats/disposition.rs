@@ -232,7 +232,7 @@ mod tests {
                 b"attachment; filename=\"a\\\" ; Size=3; FileName*=UTF-8''b.txt",
                 Some("b.txt"),
             ),
-            (b"attachment; filename*=UTF-8''; filename=\"a\\", Some("a")),
+            (b"attachment; filename*=UTF-8''; filename=\"a\\", None),
             (b"attachment; filename=\"a\\\"; b.txt\"", Some("a\"; b.txt")),
             (b"attachment; filename=\"../../etc/passwd\"", Some("passwd")),
             (

@@ -50,13 +50,10 @@ async fn an_item_too_large_has_one_error_event_with_its_id() {
 async fn a_response_too_large_to_emit_is_one_error() {
     let rig = Rig::new().await;
     rig.provider.set_records(vec![record(1, 10_000)]);
-    let request = rig.harness(
-        "makeRequest",
-        json!({ "method": "GET", "path": "/records" }),
-    );
+    let request = rig.harness("makeRequest", json!({}));
     let emitted = request
         .message_size_limit(LIMIT)
-        .run(json!({}))
+        .run(json!({ "path": "/records" }))
         .await
         .unwrap();
     assert!(

@@ -15,7 +15,7 @@ fn eight_digits_that_are_a_date_are_that_date() {
         (20_260_131, "2026-01-31T00:00:00Z"),
         (19_991_231, "1999-12-31T00:00:00Z"),
         // These are no dates, so they are seconds.
-        (20_261_331, "1970-08-23T12:15:31Z"),
+        (20_261_331, "1970-08-23T12:08:51Z"),
         (30_000_101, "1970-12-14T05:21:41Z"),
     ] {
         let time = Some(time.parse().unwrap());

@@ -429,6 +429,7 @@ async fn a_long_error_is_kept_and_its_message_is_short() {
 async fn rules_see_the_end_of_a_long_error() {
     let mut rig = Rig::new(Knobs::default()).await;
     rig.definition = OAuth2::new()
+        .base_url(rig.provider.api_url())
         .busy_responses("403 quota exceeded")
         .expired_responses("400 token expired");
     let replica = rig.replica();

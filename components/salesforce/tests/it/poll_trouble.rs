@@ -250,6 +250,34 @@ async fn snapshots_of_other_functions_are_ignored_by_queries() {
     }
 }
 
+#[tokio::test]
+async fn in_memory_a_record_too_large_is_reported_once() {
+    let large = "b".repeat(30_000);
+    for (function, more) in [
+        (UPDATED, json!({})),
+        (UPDATED, json!({ "emitBehavior": "fetchPage" })),
+        (QUERY, json!({})),
+        (QUERY, json!({ "outputMethod": "emitAll" })),
+    ] {
+        let (org, ids) = org(&["a", &large, "c"]).await;
+        let harness = org.harness(function, fields(function, more), org.provider.issue());
+        let harness = harness.message_size_limit(20_000);
+        let emitted = harness.run(json!({})).await.unwrap();
+        assert_eq!(emitted.data::<Value>().len(), 2, "{function}");
+        let errors = emitted.events.iter().filter_map(|event| match event {
+            Event::Error(error) => Some(error.as_str()),
+            _ => None,
+        });
+        let [error] = errors.collect::<Vec<_>>()[..] else {
+            panic!("{emitted:?}")
+        };
+        assert!(
+            error.contains(&ids[1]) && error.contains("limit of 20000"),
+            "{error}"
+        );
+    }
+}
+
 /// A process with a limit for messages, and accounts of which the second is larger.
 async fn with_large_record(function: &'static str, more: Value) -> Deployed {
     let deployed = Deployed::new(function, fields(function, more), Provider::issue).await;

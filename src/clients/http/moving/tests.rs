@@ -1,5 +1,5 @@
 use super::*;
-use crate::clients::http::streaming_client;
+use crate::clients::http::{error::with_causes, streaming_client};
 use futures_util::stream;
 use std::io;
 use tokio::{
@@ -119,11 +119,8 @@ async fn a_response_that_stands_still_ends() {
     })
     .await;
     let response = post(&address, "x".into(), LIMIT).await.unwrap();
-    let error = response.bytes().await.unwrap_err();
-    assert!(
-        format!("{error:?}").contains("nothing of the response came"),
-        "{error:?}"
-    );
+    let shown = with_causes(&response.bytes().await.unwrap_err());
+    assert!(shown.contains("nothing of the response came"), "{shown}");
 }
 
 #[tokio::test]
