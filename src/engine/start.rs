@@ -4,6 +4,7 @@
 use super::{
     AccountClient, AccountCredentials, Engine, Shutdown,
     bodies::BodyStorage,
+    deduplication::Deduplication,
     hooks,
     in_flight::InFlight,
     metrics::Metrics,
@@ -13,6 +14,7 @@ use super::{
 use crate::{
     broker::{
         amqp::Amqp,
+        finished_log::FinishedLog,
         transport::{Deliveries, Publication, Route, Transport},
     },
     clients::{
@@ -107,6 +109,11 @@ pub(super) async fn run_step(
         .oauth_lock
         .then(|| Arc::new(transport.locks()) as Arc<dyn RefreshLock>);
     let session_config = session_config(&identity, direct, oauth_mode, lock);
+    let deduplication = run.deduplicate.then(|| {
+        Deduplication::new(&identity, |reader| {
+            Some(Arc::new(transport.finished_log(reader)) as Arc<dyn FinishedLog>)
+        })
+    });
     let start = StepStart {
         identity,
         additional_headers,
@@ -115,6 +122,7 @@ pub(super) async fn run_step(
         platform,
         clients,
         session_config,
+        deduplication,
     };
     start.run(component, Arc::new(transport), shutdown).await
 }
@@ -178,6 +186,7 @@ pub(super) struct StepStart {
     pub(super) platform: Platform,
     pub(super) clients: Clients,
     pub(super) session_config: SessionConfig,
+    pub(super) deduplication: Option<Deduplication>,
 }
 
 /// The parts of a step that exist after the platform has returned it.
@@ -242,6 +251,9 @@ impl StepStart {
             hooks::startup(&*module, context(), &self.platform).await?;
         }
         hooks::catch_panic(async { module.init(context()).await }).await?;
+        if let Some(deduplication) = &self.deduplication {
+            deduplication.read_log().await;
+        }
         Ok(PreparedStep {
             module,
             resolves_references: function.resolves_references(),
@@ -292,6 +304,7 @@ impl StepStart {
             settings: self.run,
             clients: self.clients,
             in_flight: InFlight::new(),
+            deduplication: self.deduplication,
             late_events: TaskTracker::new(),
             stopping: CancellationToken::new(),
             abandoned: CancellationToken::new(),

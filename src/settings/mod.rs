@@ -156,6 +156,9 @@ pub struct RunSettings {
     pub rates: RateSettings,
     /// `OAUTH_LOCK` (our own) is not `off`: replicas refresh a credential one at a time, with a lock on the broker.
     pub oauth_lock: bool,
+    /// `DEDUPLICATE` (our own): messages that the step has finished before are dropped, and events that are emitted again
+    /// have the same ids.
+    pub deduplicate: bool,
     /// `SHUTDOWN_TIMEOUT` (our own): how long messages in progress may take after SIGTERM; 25 s by default.
     pub shutdown_timeout: Duration,
 }

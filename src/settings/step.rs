@@ -180,6 +180,7 @@ impl<G: Fn(&str) -> Option<String>> EnvReader<G> {
                 interval: self.millis("RATE_INTERVAL", 100),
             },
             oauth_lock: self.oauth_lock(),
+            deduplicate: self.flag("DEDUPLICATE"),
             shutdown_timeout: Duration::from_secs(self.count("SHUTDOWN_TIMEOUT", 25).into()),
         }
     }

@@ -82,6 +82,7 @@ pub(super) enum ConnectionRole {
     Consume,
     Publish,
     Lock,
+    Finished,
 }
 
 impl fmt::Display for ConnectionRole {
@@ -91,6 +92,7 @@ impl fmt::Display for ConnectionRole {
             Self::Consume => "read",
             Self::Publish => "write",
             Self::Lock => "lock",
+            Self::Finished => "finished",
         })
     }
 }
