@@ -160,12 +160,17 @@ impl Flow {
 
     /// Waits until at most this many messages wait in a queue.
     async fn shrinks(&self, queue: &str, to: usize) {
-        let shrinking = async {
-            while self.waiting(queue).await > to {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
-        soon(&format!("{queue} shrinks to {to}"), shrinking).await;
+        let mut left = self.waiting(queue).await;
+        while left > to {
+            let before = left;
+            let shrinking = async {
+                while left == before {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                    left = self.waiting(queue).await;
+                }
+            };
+            soon(&format!("{queue} shrinks from {before}"), shrinking).await;
+        }
     }
 
     /// The number and the id of everything in the last queue.

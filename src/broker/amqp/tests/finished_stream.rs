@@ -5,8 +5,12 @@ use crate::broker::finished_log::{FinishedLog, LogReader, MessageKey};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 const LONG: Duration = Duration::from_secs(20);
-/// This user may do nothing.
+/// Users of RabbitMQ, which `scripts/test` creates. This one may do nothing.
 const POWERLESS: &str = "sailor-powerless";
+/// This one may declare and read the log, but not write to the default exchange.
+const LOG_READER: &str = "sailor-log-reader";
+/// This one may read the log and write to the default exchange, and declare nothing.
+const LOG_USER: &str = "sailor-log-user";
 
 fn key(n: u64) -> MessageKey {
     let mut key = [0; 16];
@@ -135,18 +139,34 @@ async fn assert_refused(process: &Process) {
     process.amqp.close().await;
 }
 
+/// The settings for another user; none if this RabbitMQ does not know it.
+async fn settings_as(user: &str, world: &World) -> Option<AmqpSettings> {
+    let mut uri = world.settings.uri.expose_secret().parse().unwrap();
+    log_in_as(user, &mut uri).await.then(|| AmqpSettings {
+        uri: SecretString::from(text_of(&uri)),
+        ..world.settings.clone()
+    })
+}
+
 #[tokio::test]
-async fn a_user_without_permissions_has_no_log() {
+async fn a_broker_without_streams_has_no_log() {
     let world = World::new().await;
-    let mut settings = world.settings.clone();
-    if world._broker.is_none() {
-        let mut uri: lapin::uri::AMQPUri = settings.uri.expose_secret().parse().unwrap();
-        if !log_in_as(POWERLESS, &mut uri).await {
-            return;
-        }
-        settings.uri = SecretString::from(text_of(&uri));
+    if world._broker.is_some() {
+        assert_refused(&Process::start(&world.settings).await).await;
     }
-    assert_refused(&Process::start(&settings).await).await;
+}
+
+#[tokio::test]
+async fn users_without_permissions_have_no_log() {
+    let Some(world) = with_streams().await else {
+        return;
+    };
+    for user in [POWERLESS, LOG_READER] {
+        if let Some(settings) = settings_as(user, &world).await {
+            assert_refused(&Process::start(&settings).await).await;
+        }
+    }
+    delete(&world).await;
 }
 
 #[tokio::test]
@@ -180,10 +200,18 @@ async fn a_stream_that_an_operator_has_declared_is_used() {
         .channel
         .queue_declare(stream_of(&world), options, arguments);
     declared.await.unwrap();
-    let mut process = Process::start(&world.settings).await;
-    process.append(0..3).await;
-    assert!(process.catches_up().await);
-    assert_eq!(process.read(), keys(0..3));
-    process.amqp.close().await;
+    let as_user = settings_as(LOG_USER, &world).await;
+    for settings in [Some(world.settings.clone()), as_user]
+        .into_iter()
+        .flatten()
+    {
+        let mut process = Process::start(&settings).await;
+        assert!(process.catches_up().await);
+        process.read();
+        process.append(0..3).await;
+        assert!(process.catches_up().await);
+        assert_eq!(process.read(), keys(0..3));
+        process.amqp.close().await;
+    }
     delete(&world).await;
 }
