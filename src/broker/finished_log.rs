@@ -18,7 +18,7 @@ pub(crate) trait FinishedLog: Send + Sync {
     /// wait for a log that is away.
     fn append(&self, key: MessageKey) -> BoxFuture<'_, ()>;
 
-    /// Resolves when the reader has been given everything that was in the log at the time of the call. Returns false if
-    /// that is not so within the limit.
+    /// Resolves when the reader has been given everything that was in the log at the time of the call, or when it is clear
+    /// that there is no log. Returns false if neither is so within the limit.
     fn catch_up(&self, limit: Duration) -> BoxFuture<'_, bool>;
 }

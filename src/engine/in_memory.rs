@@ -145,7 +145,7 @@ pub(super) fn engine(
         session_config: session_config(&settings.identity, direct, None, None),
         deduplication: run
             .deduplicate
-            .then(|| Deduplication::new(&settings.identity, |_| None)),
+            .then(|| Deduplication::new(&settings.identity, &run.crypto_password, |_| None)),
         identity: settings.identity,
         additional_headers: settings.additional_headers,
         platform,

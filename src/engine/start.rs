@@ -110,7 +110,7 @@ pub(super) async fn run_step(
         .then(|| Arc::new(transport.locks()) as Arc<dyn RefreshLock>);
     let session_config = session_config(&identity, direct, oauth_mode, lock);
     let deduplication = run.deduplicate.then(|| {
-        Deduplication::new(&identity, |reader| {
+        Deduplication::new(&identity, &run.crypto_password, |reader| {
             Some(Arc::new(transport.finished_log(reader)) as Arc<dyn FinishedLog>)
         })
     });

@@ -87,14 +87,17 @@ fn key_of(hash: &ContentHash) -> MessageKey {
 /// same content came before it. So it does not depend on the order of different events.
 pub(in crate::engine) struct EventIds {
     message: MessageKey,
+    secret: ContentHash,
     /// How many events with the same content were emitted. Contents are told apart by the first bytes of their hash.
     emitted: Mutex<HashMap<[u8; 8], u64>>,
 }
 
 impl EventIds {
-    pub(super) fn new(message: MessageKey) -> Self {
+    /// Only who knows the secret can find out whether an id belongs to a guessed content. The same secret gives the same ids.
+    pub(super) fn new(message: MessageKey, secret: ContentHash) -> Self {
         Self {
             message,
+            secret,
             emitted: Mutex::default(),
         }
     }
@@ -102,7 +105,10 @@ impl EventIds {
     /// Returns the id of the next event with this content. Returns none for a message with more different events than are
     /// counted.
     pub(in crate::engine) fn next(&self, kind: &str, content: &ContentHash) -> Option<String> {
-        let event = hash(b'e', &[&self.message, kind.as_bytes(), content]);
+        let event = hash(
+            b'e',
+            &[&self.secret, &self.message, kind.as_bytes(), content],
+        );
         let mut emitted = self.emitted.lock().unwrap_or_else(PoisonError::into_inner);
         let prefix = std::array::from_fn(|i| event[i]);
         if emitted.len() >= MAX_COUNTED && !emitted.contains_key(&prefix) {
@@ -196,7 +202,7 @@ mod tests {
     }
 
     fn ids(message: u8, contents: &[u8]) -> Vec<String> {
-        let ids = EventIds::new([message; 16]);
+        let ids = EventIds::new([message; 16], [0; 32]);
         let next = |content: &u8| ids.next("data", &[*content; 32]).unwrap();
         contents.iter().map(next).collect()
     }
@@ -215,7 +221,7 @@ mod tests {
     fn equal_events_and_equal_contents_have_ids_of_their_own() {
         let mut all = ids(1, &[7, 7, 7]);
         all.extend(ids(2, &[7, 8]));
-        all.extend(EventIds::new([1; 16]).next("error", &[7; 32]));
+        all.extend(EventIds::new([1; 16], [0; 32]).next("error", &[7; 32]));
         let different: std::collections::HashSet<_> = all.iter().collect();
         assert_eq!(different.len(), 6);
         assert_eq!(
@@ -226,8 +232,15 @@ mod tests {
     }
 
     #[test]
+    fn an_id_depends_on_the_secret() {
+        let id = |secret| EventIds::new([1; 16], [secret; 32]).next("data", &[7; 32]);
+        assert_ne!(id(0), id(1));
+        assert_eq!(id(1), id(1));
+    }
+
+    #[test]
     fn the_count_of_events_takes_limited_memory() {
-        let ids = EventIds::new([1; 16]);
+        let ids = EventIds::new([1; 16], [0; 32]);
         let content = |n: usize| hash(b'=', &[&n.to_le_bytes()]);
         for n in 0..MAX_COUNTED {
             assert!(ids.next("data", &content(n)).is_some());

@@ -31,8 +31,10 @@ use crate::{
     },
     protocol::StepIdentity,
 };
+use content::ContentHash;
 use finished::{FinishedBy, FinishedMessages};
 use identity::Identity;
+use secrecy::{ExposeSecret, SecretString};
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -48,6 +50,8 @@ const CATCH_UP_LIMIT: Duration = Duration::from_secs(5);
 /// What the step has finished, and what this process is working on.
 pub(super) struct Deduplication {
     step: StepIdentity,
+    /// All steps of the platform have it, and nobody who only reads headers and logs.
+    secret: ContentHash,
     state: SharedState,
     log: Option<Arc<dyn FinishedLog>>,
 }
@@ -99,6 +103,7 @@ impl Deduplication {
     /// Remembers in memory, and in the log that `open_log` returns. The log gets the function that takes what it reads.
     pub(super) fn new(
         step: &StepIdentity,
+        crypto_password: &SecretString,
         open_log: impl FnOnce(LogReader) -> Option<Arc<dyn FinishedLog>>,
     ) -> Self {
         let state = Arc::new(Mutex::new(State {
@@ -111,6 +116,7 @@ impl Deduplication {
         }));
         Self {
             step: step.clone(),
+            secret: content::hash(b's', &[crypto_password.expose_secret().as_bytes()]),
             state,
             log,
         }
@@ -173,7 +179,7 @@ impl Deduplication {
             running: Some(RunningMessage {
                 key,
                 state: self.state.clone(),
-                ids: Arc::new(EventIds::new(key)),
+                ids: Arc::new(EventIds::new(key, self.secret)),
                 _ended: ended.drop_guard(),
             }),
         }))

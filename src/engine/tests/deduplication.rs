@@ -66,7 +66,8 @@ async fn start(component: Component) -> Rig {
 async fn start_on(component: Component, log: &SharedLog) -> Rig {
     Rig::changed(component, &[], 5, |engine| {
         let open = |reader| Some(log.open(reader));
-        engine.deduplication = Some(Deduplication::new(&engine.identity, open));
+        let password = &engine.settings.crypto_password;
+        engine.deduplication = Some(Deduplication::new(&engine.identity, password, open));
     })
     .await
 }

@@ -88,7 +88,8 @@ pub(crate) struct FinishedStream {
 
 #[derive(Default)]
 struct Shared {
-    is_open: AtomicBool,
+    /// The stream is open, and the broker confirms records in time.
+    is_responsive: AtomicBool,
     /// How many records are sent to the task and not confirmed.
     waiting: AtomicUsize,
 }
@@ -121,31 +122,40 @@ impl FinishedStream {
         (log, task)
     }
 
+    /// Hands a record to the task. Returns none if it is not written.
     fn send(&self, record: Record) -> Option<oneshot::Receiver<()>> {
-        if self.shared.waiting.load(Relaxed) >= MAX_WAITING {
-            return None;
-        }
         let (done, receiver) = oneshot::channel();
         let done = Some(done);
-        self.sender.send(Append { record, done }).ok()?;
-        self.shared.waiting.fetch_add(1, Relaxed);
-        Some(receiver)
+        if self.shared.waiting.fetch_add(1, Relaxed) < MAX_WAITING
+            && self.sender.send(Append { record, done }).is_ok()
+        {
+            return Some(receiver);
+        }
+        self.shared.waiting.fetch_sub(1, Relaxed);
+        None
+    }
+
+    async fn wait_for_confirm(&self, appended: oneshot::Receiver<()>) {
+        if !self.shared.is_responsive.load(Relaxed) || timeout(APPEND_LIMIT, appended).await.is_ok()
+        {
+            return;
+        }
+        // Messages do not wait until it confirms records again.
+        if self.shared.is_responsive.swap(false, Relaxed) {
+            tracing::warn!(
+                seconds = APPEND_LIMIT.as_secs(),
+                "The broker does not confirm in time that finished messages are in their log. Messages do not wait for it."
+            );
+        }
     }
 }
 
 impl FinishedLog for FinishedStream {
     fn append(&self, key: MessageKey) -> BoxFuture<'_, ()> {
         let appended = self.send(Record::Finished(key));
-        let is_open = self.shared.is_open.load(Relaxed);
         Box::pin(async move {
-            if let Some(appended) = appended
-                && is_open
-                && timeout(APPEND_LIMIT, appended).await.is_err()
-            {
-                tracing::warn!(
-                    seconds = APPEND_LIMIT.as_secs(),
-                    "The broker has not confirmed in time that a message is in the log of finished messages."
-                );
+            if let Some(appended) = appended {
+                self.wait_for_confirm(appended).await;
             }
         })
     }
@@ -155,7 +165,9 @@ impl FinishedLog for FinishedStream {
         let read = self.send(marker);
         Box::pin(async move {
             match read {
-                Some(read) => matches!(timeout(limit, read).await, Ok(Ok(()))),
+                Some(read) => timeout(limit, read).await.is_ok(),
+                // The broker has refused the log.
+                None if self.sender.is_closed() => true,
                 None => false,
             }
         })
@@ -220,9 +232,9 @@ impl StreamTask {
                 Err(reason) => return warn_refused(&reason),
             };
             backoff.opened();
-            self.shared.is_open.store(true, Relaxed);
+            self.shared.is_responsive.store(true, Relaxed);
             let end = self.use_session(session).await;
-            self.shared.is_open.store(false, Relaxed);
+            self.shared.is_responsive.store(false, Relaxed);
             match end {
                 SessionEnd::Closing => return,
                 SessionEnd::Lost(BrokerError::Transient(error)) => {
@@ -311,6 +323,7 @@ impl StreamTask {
 
     fn confirmed(&self, append: Append) {
         self.shared.waiting.fetch_sub(1, Relaxed);
+        self.shared.is_responsive.store(true, Relaxed);
         if let Some(done) = append.done {
             // Nobody may wait any more.
             let _ = done.send(());
