@@ -158,6 +158,9 @@ pub struct Running {
 
 impl Running {
     /// Starts the command of a component.
+    ///
+    /// # Panics
+    /// When there is no such program.
     #[must_use]
     pub fn start(command: Command) -> Self {
         let process = Process::start(command);
