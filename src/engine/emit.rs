@@ -6,7 +6,7 @@
 
 use super::{
     Engine, bodies, decode,
-    deduplication::{DEDUPLICATION_ID, EventIds, content_hash},
+    deduplication::{ContentHash, DEDUPLICATION_ID, EventIds, content_hash},
     keys, now_ms,
 };
 use crate::{
@@ -190,7 +190,7 @@ impl<T: Transport> InFlightMessage<T> {
     }
 
     async fn publish_data(&self, mut data: Object) -> anyhow::Result<Confirm> {
-        let derived = self.derived_id("data", || data.to_vec().into());
+        let derived = self.derived_id("data", || content_hash(&data));
         let mut own_headers = decode::headers_of(&data);
         data.set("headers", Json::of(&own_headers)?);
         if self.add_passthrough(&mut data).await? {
@@ -344,9 +344,13 @@ impl<T: Transport> InFlightMessage<T> {
 
     /// Returns the id that the next event with this content has whenever the message is processed. Returns none if its id is
     /// random.
-    pub(super) fn derived_id(&self, kind: &str, content: impl FnOnce() -> Bytes) -> Option<String> {
+    pub(super) fn derived_id(
+        &self,
+        kind: &str,
+        content: impl FnOnce() -> ContentHash,
+    ) -> Option<String> {
         let ids = self.event_ids.as_ref()?;
-        ids.next(kind, &content_hash(content()))
+        ids.next(kind, &content())
     }
 
     /// Returns the headers of an event with a new id.

@@ -4,6 +4,7 @@
 //! is truncated until it fits. If no queue is bound for the event, it is logged.
 
 use super::{
+    deduplication::content_hash,
     emit::{InFlightMessage, write_ids},
     now_ms,
 };
@@ -14,7 +15,6 @@ use crate::{
     },
     protocol::{Encoding, ErrorReport, Headers, Json, error_body, truncated},
 };
-use bytes::Bytes;
 
 /// Error events up to this size contain the input, even if the limit for data is smaller. Current brokers accept 16
 /// MiB.
@@ -199,9 +199,12 @@ impl<T: Transport> InFlightMessage<T> {
 
     /// Returns the headers of an error event with its id, which is the same when the message fails again with this error.
     fn error_headers(&self, report: &ErrorReport) -> Headers {
-        let text = || Json::of(report).map_or_else(|_| Bytes::new(), |json| json.bytes());
+        let content = || {
+            let members = Json::of(report).ok().and_then(|json| json.members());
+            content_hash(&members.unwrap_or_default())
+        };
         let mut headers = self.new_headers();
-        if let Some(derived) = self.derived_id("error", text) {
+        if let Some(derived) = self.derived_id("error", content) {
             write_ids(&mut headers, None, Some(derived));
         }
         headers

@@ -109,11 +109,7 @@ pub(super) async fn run_step(
         .oauth_lock
         .then(|| Arc::new(transport.locks()) as Arc<dyn RefreshLock>);
     let session_config = session_config(&identity, direct, oauth_mode, lock);
-    let deduplication = run.deduplicate.then(|| {
-        Deduplication::new(&identity, &run.crypto_password, |reader| {
-            Some(Arc::new(transport.finished_log(reader)) as Arc<dyn FinishedLog>)
-        })
-    });
+    let deduplication = deduplication(&run, &identity, &transport);
     let start = StepStart {
         identity,
         additional_headers,
@@ -125,6 +121,17 @@ pub(super) async fn run_step(
         deduplication,
     };
     start.run(component, Arc::new(transport), shutdown).await
+}
+
+/// Returns what remembers finished messages, in a log on the broker.
+fn deduplication(
+    run: &RunSettings,
+    identity: &StepIdentity,
+    transport: &Amqp,
+) -> Option<Deduplication> {
+    let open_log = |reader| Some(Arc::new(transport.finished_log(reader)) as Arc<dyn FinishedLog>);
+    run.deduplicate
+        .then(|| Deduplication::new(identity, &run.crypto_password, open_log))
 }
 
 pub(super) fn platform_client(

@@ -16,13 +16,16 @@ pub(in crate::engine) type ContentHash = [u8; 32];
 /// deep.
 const SORTED_LEVELS: u32 = 16;
 
-/// Returns the hash of a JSON text.
-pub(in crate::engine) fn content_hash(text: Bytes) -> ContentHash {
-    // Two names with different halves of surrogate pairs would be read as the same.
-    if without_lone_surrogates(&text).is_some() {
-        return hash(b'=', &[&text]);
-    }
-    hash_value(&text, SORTED_LEVELS)
+/// Returns the hash of a message or an error report, without copying it.
+pub(in crate::engine) fn content_hash(content: &Object) -> ContentHash {
+    hash_members(content, |value| {
+        // Two names with different halves of surrogate pairs would be read as the same.
+        let levels = match without_lone_surrogates(value) {
+            Some(_) => 0,
+            None => SORTED_LEVELS,
+        };
+        hash_value(value, levels)
+    })
 }
 
 fn hash_value(text: &Bytes, levels: u32) -> ContentHash {
@@ -37,16 +40,20 @@ fn hash_value(text: &Bytes, levels: u32) -> ContentHash {
 
 fn hash_object(text: &Bytes, levels: u32) -> Option<ContentHash> {
     let object = Object::read(text.clone()).ok()?;
+    Some(hash_members(&object, |value| hash_value(value, levels)))
+}
+
+fn hash_members(object: &Object, hash_value: impl Fn(&Bytes) -> ContentHash) -> ContentHash {
     let mut members: Vec<_> = object
         .iter()
-        .map(|(name, value)| (name, hash_value(&value.bytes(), levels)))
+        .map(|(name, value)| (name, hash_value(&value.bytes())))
         .collect();
     members.sort_unstable();
     let parts: Vec<&[u8]> = members
         .iter()
         .flat_map(|(name, value)| [name.as_bytes(), value])
         .collect();
-    Some(hash(b'{', &parts))
+    hash(b'{', &parts)
 }
 
 fn hash_array(text: &Bytes, levels: u32) -> Option<ContentHash> {
@@ -74,7 +81,8 @@ mod tests {
     use super::*;
 
     fn of(text: &str) -> ContentHash {
-        content_hash(Bytes::copy_from_slice(text.as_bytes()))
+        let message = format!(r#"{{"body":{text}}}"#);
+        content_hash(&Object::read(message.into()).unwrap())
     }
 
     #[test]
@@ -86,6 +94,13 @@ mod tests {
         ] {
             assert_eq!(of(one), of(other), "{one}");
         }
+    }
+
+    #[test]
+    fn the_order_of_a_messages_own_members_does_not_count() {
+        let of = |text: &'static str| content_hash(&Object::read(text.into()).unwrap());
+        assert_eq!(of(r#"{"body":1,"id":"x"}"#), of(r#"{"id":"x","body":1}"#));
+        assert_ne!(of(r#"{"body":1,"id":"x"}"#), of(r#"{"id":"y","body":1}"#));
     }
 
     #[test]

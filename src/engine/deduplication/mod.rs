@@ -21,7 +21,7 @@ mod content;
 mod finished;
 mod identity;
 
-pub(super) use content::content_hash;
+pub(super) use content::{ContentHash, content_hash};
 pub(super) use identity::{DEDUPLICATION_ID, EventIds};
 
 use crate::{
@@ -31,7 +31,6 @@ use crate::{
     },
     protocol::StepIdentity,
 };
-use content::ContentHash;
 use finished::{FinishedBy, FinishedMessages};
 use identity::Identity;
 use secrecy::{ExposeSecret, SecretString};
