@@ -94,15 +94,21 @@ start_rabbitmq() {
   die 'RabbitMQ did not start within a minute, see its last lines above.'
 }
 
-# Adds the users of the node that some tests log in as, with their names as passwords: what each may configure, and neither
-# may write or read anything.
+# Adds the users of the node that some tests log in as, with their names as passwords: what each may configure, write and
+# read.
 add_rabbitmq_users() {
   local server ctl user
   server=$(rabbitmq_server)
   ctl() { env "${rabbitmq_env[@]}" "${server%/*}/rabbitmqctl" --quiet "$@" </dev/null; }
-  local -A configures=([sailor-powerless]='^$' [sailor-locks-only]='^elasticio-sailor:oauth2:')
-  for user in "${!configures[@]}"; do
-    { ctl add_user "$user" "$user" && ctl set_permissions "$user" "${configures[$user]}" '^$' '^$'; } >/dev/null ||
+  local -A permissions=(
+    [sailor-powerless]='^$ ^$ ^$'
+    [sailor-locks-only]='^elasticio-sailor:oauth2: ^$ ^$'
+    [sailor-log-reader]='^elasticio-sailor:finished: ^$ ^elasticio-sailor:finished:'
+    [sailor-log-user]='^$ ^amq\.default$ ^elasticio-sailor:finished:'
+  )
+  for user in "${!permissions[@]}"; do
+    # Not quoted: these are three arguments.
+    { ctl add_user "$user" "$user" && ctl set_permissions "$user" ${permissions[$user]}; } >/dev/null ||
       die "RabbitMQ has not added the user $user, see above."
   done
 }

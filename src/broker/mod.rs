@@ -4,5 +4,6 @@
 //! components or the engine.
 
 pub(crate) mod amqp;
+pub(crate) mod finished_log;
 pub(crate) mod memory;
 pub(crate) mod transport;

@@ -4,7 +4,11 @@
 //! has confirmed the event, or after a failure was reported to the user. [`InFlightMessage::finish`] waits for all
 //! confirms and returns the verdict.
 
-use super::{Engine, bodies, decode, hooks, keys, now_ms};
+use super::{
+    Engine, bodies, decode,
+    deduplication::{ContentHash, DEDUPLICATION_ID, EventIds, content_hash},
+    hooks, keys, now_ms,
+};
 use crate::{
     broker::transport::{Confirm, Publication, ReboundLimitExceeded, Route, Transport, Verdict},
     component::{
@@ -39,6 +43,8 @@ pub(super) struct InFlightMessage<T: Transport> {
     base_headers: Headers,
     /// The encrypted message as it was delivered, for error events and rebounds.
     pub(super) body: Bytes,
+    /// The ids of its events, with `DEDUPLICATE`. Otherwise they are random.
+    event_ids: Option<Arc<EventIds>>,
     /// The passthrough of every data event; set once the message is read. Bodies may be references.
     passthrough: OnceLock<Object>,
     /// The same passthrough with all bodies inlined, downloaded once for all events.
@@ -58,6 +64,7 @@ impl<T: Transport> InFlightMessage<T> {
         number: u64,
         incoming: IncomingHeaders,
         body: Bytes,
+        event_ids: Option<Arc<EventIds>>,
     ) -> Arc<Self> {
         let base_headers =
             incoming.base_headers(&engine.identity, &engine.additional_headers, now_ms());
@@ -67,6 +74,7 @@ impl<T: Transport> InFlightMessage<T> {
             incoming,
             base_headers,
             body,
+            event_ids,
             passthrough: OnceLock::new(),
             inlined_passthrough: OnceCell::new(),
             verdict: OnceLock::new(),
@@ -232,6 +240,7 @@ impl<T: Transport> InFlightMessage<T> {
     }
 
     async fn publish_data(&self, mut data: Object) -> anyhow::Result<Confirm> {
+        let derived = self.derived_id("data", || content_hash(&data));
         let mut own_headers = decode::headers_of(&data);
         data.set("headers", Json::of(&own_headers)?);
         if self.add_passthrough(&mut data).await? {
@@ -247,8 +256,7 @@ impl<T: Transport> InFlightMessage<T> {
         let body = self.encrypt_message(data)?;
         self.engine.rate_limiters.data.acquire().await;
         let mut headers = self.base_headers.clone();
-        let id = id.unwrap_or_else(new_message_id);
-        headers.insert("messageId".into(), id.into());
+        write_ids(&mut headers, id, derived);
         headers.insert("end".into(), now_ms().into());
         let version = self.engine.settings.protocol_version;
         headers.insert("protocolVersion".into(), version.into());
@@ -384,6 +392,17 @@ impl<T: Transport> InFlightMessage<T> {
             .context("a settled message cannot be rebounded")
     }
 
+    /// Returns the id that the next event with this content has whenever the message is processed. Returns none if its id is
+    /// random.
+    pub(super) fn derived_id(
+        &self,
+        kind: &str,
+        content: impl FnOnce() -> ContentHash,
+    ) -> Option<String> {
+        let ids = self.event_ids.as_ref()?;
+        ids.next(kind, &content())
+    }
+
     /// Returns the headers of an event with a new id.
     pub(super) fn new_headers(&self) -> Headers {
         let mut headers = self.base_headers.clone();
@@ -463,6 +482,15 @@ pub(super) fn module_timeout(limit: Duration) -> anyhow::Error {
          work per message, or raise the limit",
         limit.as_millis()
     )
+}
+
+/// Writes the id of an event: its own, or the derived one, or a random one. The derived one has a header besides.
+pub(super) fn write_ids(headers: &mut Headers, own: Option<String>, derived: Option<String>) {
+    if let Some(derived) = &derived {
+        headers.insert(DEDUPLICATION_ID.into(), derived.as_str().into());
+    }
+    let id = own.or(derived).unwrap_or_else(new_message_id);
+    headers.insert("messageId".into(), id.into());
 }
 
 fn new_message_id() -> String {

@@ -3,13 +3,17 @@
 //! Without an error event, nobody would know why a message was rejected. So an event that is too large for the broker
 //! is truncated until it fits. If no queue is bound for the event, it is logged.
 
-use super::{emit::InFlightMessage, now_ms};
+use super::{
+    deduplication::content_hash,
+    emit::{InFlightMessage, write_ids},
+    now_ms,
+};
 use crate::{
     broker::transport::{
         Confirm, Publication, PublishError, PublishErrorKind, ReboundLimitExceeded, Route,
         Transport,
     },
-    protocol::{Encoding, ErrorReport, Headers, error_body, truncated},
+    protocol::{Encoding, ErrorReport, Headers, Json, error_body, truncated},
 };
 
 /// Error events up to this size contain the input, even if the limit for data is smaller. Current brokers accept 16
@@ -166,7 +170,7 @@ impl<T: Transport> InFlightMessage<T> {
         report: &ErrorReport,
     ) -> anyhow::Result<()> {
         self.reject();
-        let mut headers = self.new_headers();
+        let mut headers = self.error_headers(report);
         headers.insert("end".into(), now_ms().into());
         self.publish_error(report, headers, ErrorEventKind::MessageFailed)
             .await
@@ -179,7 +183,7 @@ impl<T: Transport> InFlightMessage<T> {
         limit: &ReboundLimitExceeded,
     ) -> anyhow::Result<()> {
         let report = ErrorReport::new(limit.to_string());
-        let headers = self.new_headers();
+        let headers = self.error_headers(&report);
         self.publish_error(&report, headers, ErrorEventKind::MessageFailed)
             .await
     }
@@ -191,6 +195,19 @@ impl<T: Transport> InFlightMessage<T> {
         let _ = self
             .publish_error(report, headers, ErrorEventKind::Warning)
             .await;
+    }
+
+    /// Returns the headers of an error event with its id, which is the same when the message fails again with this error.
+    fn error_headers(&self, report: &ErrorReport) -> Headers {
+        let content = || {
+            let members = Json::of(report).ok().and_then(|json| json.members());
+            content_hash(&members.unwrap_or_default())
+        };
+        let mut headers = self.new_headers();
+        if let Some(derived) = self.derived_id("error", content) {
+            write_ids(&mut headers, None, Some(derived));
+        }
+        headers
     }
 
     async fn publish_error(

@@ -2,7 +2,9 @@
 //! `bench/` counts its instructions.
 
 use super::{
-    AccountClient, Engine, Shutdown, Step, session_config,
+    AccountClient, Engine, Shutdown, Step,
+    deduplication::Deduplication,
+    session_config,
     start::{PreparedStep, StepStart, platform_client},
 };
 use crate::{
@@ -141,6 +143,9 @@ pub(super) fn engine(
             webhook_uri: None,
         },
         session_config: session_config(&settings.identity, None, None)?,
+        deduplication: run
+            .deduplicate
+            .then(|| Deduplication::new(&settings.identity, &run.crypto_password, |_| None)),
         identity: settings.identity,
         additional_headers: settings.additional_headers,
         platform,

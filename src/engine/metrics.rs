@@ -25,6 +25,8 @@ pub(crate) struct Metrics {
     pub(crate) rejected: Counter,
     /// Redeliveries that got the same verdict as before, without processing.
     pub(crate) repeats: Counter,
+    /// Messages that were acknowledged without processing, because the step had finished them before.
+    pub(crate) duplicates: Counter,
     /// Verdicts that did not reach the broker.
     pub(crate) unsettled: Counter,
     pub(crate) data: Counter,
@@ -51,6 +53,7 @@ impl Metrics {
             acknowledged = self.acknowledged.get(),
             rejected = self.rejected.get(),
             repeats = self.repeats.get(),
+            duplicates = self.duplicates.get(),
             unsettled = self.unsettled.get(),
             data = self.data.get(),
             errors = self.errors.get(),

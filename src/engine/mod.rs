@@ -7,6 +7,7 @@
 mod account;
 mod bodies;
 mod decode;
+mod deduplication;
 mod emit;
 mod error_event;
 mod hooks;
@@ -50,6 +51,7 @@ use crate::{
     settings::{Mode, RunSettings, Settings},
 };
 use bodies::BodyStorage;
+use deduplication::Deduplication;
 use in_flight::InFlight;
 use rate_limit::RateLimiters;
 use std::{
@@ -153,6 +155,7 @@ pub(crate) struct Engine<T: Transport> {
     bodies: BodyStorage,
     rate_limiters: RateLimiters,
     in_flight: InFlight<T::Handle>,
+    deduplication: Option<Deduplication>,
     /// Events that were emitted after their message had finished.
     late_events: TaskTracker,
     /// Is cancelled when the process is asked to stop.

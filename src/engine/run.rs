@@ -2,6 +2,7 @@
 
 use super::{
     Engine, Shutdown, decode,
+    deduplication::Claim,
     emit::{self, InFlightMessage, MessageSink},
     hooks,
     in_flight::Arrival,
@@ -74,12 +75,7 @@ impl<T: Transport> Engine<T> {
         );
         async {
             match arrival {
-                Arrival::New(number) => {
-                    let body = delivery.body.clone();
-                    let message = InFlightMessage::new(self.clone(), number, incoming, body);
-                    let verdict = self.process_message(&message, &delivery).await;
-                    self.settle(number, verdict).await;
-                }
+                Arrival::New(number) => self.process_once(number, incoming, &delivery).await,
                 Arrival::Adopted => tracing::info!(
                     "A message that is being processed was delivered again; processing continues"
                 ),
@@ -94,6 +90,33 @@ impl<T: Transport> Engine<T> {
         }
         .instrument(span)
         .await;
+    }
+
+    /// Processes a message and settles it. With `DEDUPLICATE`, a message that the step has finished is only settled.
+    async fn process_once(
+        self: &Arc<Self>,
+        number: u64,
+        incoming: IncomingHeaders,
+        delivery: &Delivery<Arc<T::Handle>>,
+    ) {
+        let body = delivery.body.clone();
+        let Some(deduplication) = &self.deduplication else {
+            let message = InFlightMessage::new(self.clone(), number, incoming, body, None);
+            let verdict = self.process_message(&message, delivery).await;
+            return self.settle(number, verdict).await;
+        };
+        let Claim::Process(claimed) = deduplication.claim(delivery).await else {
+            self.metrics.duplicates.add(1);
+            tracing::info!(
+                "A message that the step has finished before arrived again; it is acknowledged without processing"
+            );
+            return self.settle(number, Verdict::Acknowledged).await;
+        };
+        let ids = claimed.event_ids();
+        let message = InFlightMessage::new(self.clone(), number, incoming, body, ids);
+        let verdict = self.process_message(&message, delivery).await;
+        deduplication.end(claimed, verdict).await;
+        self.settle(number, verdict).await;
     }
 
     /// Runs the module on a message, and waits until all its events are confirmed.

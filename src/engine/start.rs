@@ -4,6 +4,7 @@
 use super::{
     AccountClient, AccountCredentials, Engine, Shutdown,
     bodies::BodyStorage,
+    deduplication::Deduplication,
     hooks,
     in_flight::InFlight,
     metrics::Metrics,
@@ -13,6 +14,7 @@ use super::{
 use crate::{
     broker::{
         amqp::Amqp,
+        finished_log::FinishedLog,
         transport::{Deliveries, Publication, Route, Transport},
     },
     clients::{
@@ -107,6 +109,7 @@ pub(super) async fn run_step(
         .oauth_lock
         .then(|| Arc::new(transport.locks()) as Arc<dyn RefreshLock>);
     let session_config = session_config(&identity, oauth_mode, lock)?;
+    let deduplication = deduplication(&run, &identity, &transport);
     let start = StepStart {
         identity,
         additional_headers,
@@ -115,8 +118,20 @@ pub(super) async fn run_step(
         platform,
         clients,
         session_config,
+        deduplication,
     };
     start.run(component, Arc::new(transport), shutdown).await
+}
+
+/// Returns what remembers finished messages, in a log on the broker.
+fn deduplication(
+    run: &RunSettings,
+    identity: &StepIdentity,
+    transport: &Amqp,
+) -> Option<Deduplication> {
+    let open_log = |reader| Some(Arc::new(transport.finished_log(reader)) as Arc<dyn FinishedLog>);
+    run.deduplicate
+        .then(|| Deduplication::new(identity, &run.crypto_password, open_log))
 }
 
 pub(super) fn platform_client(
@@ -177,6 +192,7 @@ pub(super) struct StepStart {
     pub(super) platform: Platform,
     pub(super) clients: Clients,
     pub(super) session_config: SessionConfig,
+    pub(super) deduplication: Option<Deduplication>,
 }
 
 /// The parts of a step that exist after the platform has returned it.
@@ -241,6 +257,9 @@ impl StepStart {
             hooks::startup(&*module, context(), &self.platform).await?;
         }
         hooks::init(&*module, context()).await?;
+        if let Some(deduplication) = &self.deduplication {
+            deduplication.read_log().await;
+        }
         Ok(PreparedStep {
             module,
             resolves_references: function.resolves_references(),
@@ -291,6 +310,7 @@ impl StepStart {
             settings: self.run,
             clients: self.clients,
             in_flight: InFlight::new(),
+            deduplication: self.deduplication,
             late_events: TaskTracker::new(),
             stopping: CancellationToken::new(),
             abandoned: CancellationToken::new(),

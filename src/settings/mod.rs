@@ -163,6 +163,9 @@ pub struct RunSettings {
     pub oauth_lock: bool,
     /// `PROCESS_TIMEOUT` (our own): how long the module may take for one message. Without it there is no limit.
     pub process_timeout: Option<Duration>,
+    /// `DEDUPLICATE` (our own): messages that the step has finished before are dropped, and events that are emitted again
+    /// have the same ids.
+    pub deduplicate: bool,
     /// `SHUTDOWN_TIMEOUT` (our own): how long messages in progress may take after SIGTERM; 25 s by default.
     pub shutdown_timeout: Duration,
 }

@@ -187,6 +187,7 @@ impl<G: Fn(&str) -> Option<String>> EnvReader<G> {
             process_timeout: self
                 .number(&full_name("PROCESS_TIMEOUT"))
                 .map(Duration::from_millis),
+            deduplicate: self.flag("DEDUPLICATE"),
             shutdown_timeout: Duration::from_secs(self.count("SHUTDOWN_TIMEOUT", 25).into()),
         }
     }

@@ -2,6 +2,7 @@
 
 mod bodies;
 mod connections;
+mod deduplication;
 mod delivery;
 mod equal_messages;
 mod json;

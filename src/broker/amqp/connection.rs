@@ -87,6 +87,7 @@ pub(super) enum ConnectionRole {
     Consume,
     Publish,
     Lock,
+    Finished,
 }
 
 impl fmt::Display for ConnectionRole {
@@ -96,6 +97,7 @@ impl fmt::Display for ConnectionRole {
             Self::Consume => "read",
             Self::Publish => "write",
             Self::Lock => "lock",
+            Self::Finished => "finished",
         })
     }
 }

@@ -23,6 +23,7 @@ mod connection;
 mod consume_task;
 mod delivery;
 mod error;
+mod finished_stream;
 mod guard;
 mod lock;
 mod pending_publish;
@@ -37,12 +38,16 @@ mod table;
 mod tests;
 
 pub(crate) use delivery::DeliveryHandle;
+pub(crate) use finished_stream::FinishedStream;
 pub(crate) use lock::{BrokerLock, StandaloneBrokerLock};
 
 use crate::{
-    broker::transport::{
-        Confirm, Deliveries, Delivery, Publication, PublishError, PublishErrorKind,
-        ReboundLimitExceeded, Route, SettleOutcome, Transport, TransportError, Verdict,
+    broker::{
+        finished_log::LogReader,
+        transport::{
+            Confirm, Deliveries, Delivery, Publication, PublishError, PublishErrorKind,
+            ReboundLimitExceeded, Route, SettleOutcome, Transport, TransportError, Verdict,
+        },
     },
     clients::retry::RetryPolicy,
     protocol::Headers,
@@ -238,6 +243,18 @@ impl Amqp {
     /// Returns the locks that the replicas of this step share on the broker. [`Transport::close`] ends them.
     pub(crate) fn locks(&self) -> BrokerLock {
         self.lock.clone()
+    }
+
+    /// Returns the log of the messages that the replicas of this step have finished. [`Transport::close`] ends it.
+    pub(crate) fn finished_log(&self, reader: LogReader) -> FinishedStream {
+        let (log, task) = FinishedStream::new(
+            self.connector.clone(),
+            &self.settings.queue,
+            reader,
+            self.closing.clone(),
+        );
+        self.tasks.spawn_on(task, self.thread.handle());
+        log
     }
 
     fn unused(&self) -> MutexGuard<'_, Option<Connection>> {

@@ -2,6 +2,7 @@
 //!
 //! The clock is paused. It moves only while every task waits, so an elapsed timeout proves that nothing more happens.
 
+mod deduplication;
 mod errors;
 mod odd_json;
 mod order;
@@ -11,10 +12,10 @@ mod time_limits;
 mod unreported;
 mod verdicts;
 
-use super::{Shutdown, in_memory};
+use super::{Engine, Shutdown, in_memory};
 use crate::{
     broker::{
-        memory::{self, MemoryBroker, Published, What},
+        memory::{self, MemoryBroker, MemoryTransport, Published, What},
         transport::{Publication, PublishErrorKind, Route, Transport, TransportError, Verdict},
     },
     component::{Component, context::Context, message::Message},
@@ -55,15 +56,26 @@ impl Rig {
 
     /// Starts with additional variables and a limit on rebounds.
     async fn with(component: Component, variables: &[(&str, &str)], rebounds: u32) -> Self {
+        Self::changed(component, variables, rebounds, |_| {}).await
+    }
+
+    /// Starts with an engine that `change` has changed.
+    async fn changed(
+        component: Component,
+        variables: &[(&str, &str)],
+        rebounds: u32,
+        change: impl FnOnce(&mut Engine<MemoryTransport>),
+    ) -> Self {
         let (transport, broker) = memory::channel(rebounds);
         let deliveries = transport.consume().await.unwrap();
-        let engine = in_memory::engine(
+        let mut engine = in_memory::engine(
             &component,
             settings(variables),
             in_memory::empty_step(),
             transport,
         )
         .unwrap();
+        change(&mut engine);
         let (shutdown, cipher) = (Shutdown::default(), engine.cipher.clone());
         let stop = shutdown.clone();
         let running =

@@ -31,7 +31,7 @@ fn optional_settings_have_their_defaults() {
     );
     assert_eq!(run.rates.interval, Duration::from_millis(100));
     assert_eq!(run.shutdown_timeout, Duration::from_secs(25));
-    assert!(run.oauth_lock);
+    assert!(run.oauth_lock && !run.deduplicate);
     assert!(
         run.error_replies
             && !run.emit_lightweight

@@ -55,8 +55,7 @@ impl Rig {
     /// Starts the component.
     #[must_use]
     pub fn start(&self) -> Running {
-        let process = Process::start(self.command());
-        Running { process }
+        Running::start(self.command())
     }
 
     /// Runs the component until it ends by itself.
@@ -158,6 +157,16 @@ pub struct Running {
 }
 
 impl Running {
+    /// Starts the command of a component.
+    ///
+    /// # Panics
+    /// When there is no such program.
+    #[must_use]
+    pub fn start(command: Command) -> Self {
+        let process = Process::start(command);
+        Self { process }
+    }
+
     /// The component's process.
     #[must_use]
     pub fn process(&self) -> &Process {

@@ -15,7 +15,7 @@ const POWERLESS: &str = "sailor-powerless";
 const LOCKS_ONLY: &str = "sailor-locks-only";
 
 /// Makes this user the one in the URI. Returns false if this RabbitMQ does not know it.
-async fn log_in_as(user: &str, uri: &mut lapin::uri::AMQPUri) -> bool {
+pub(super) async fn log_in_as(user: &str, uri: &mut lapin::uri::AMQPUri) -> bool {
     uri.authority.userinfo.username = user.into();
     uri.authority.userinfo.password = user.into();
     let properties = ConnectionProperties::default();
