@@ -156,8 +156,8 @@ pub(crate) fn advice(error: &Error, peer: Peer) -> String {
             | AlertDescription::UnknownCA
             | AlertDescription::CertificateUnknown,
         ) => format!(
-            "{name} requires a client certificate that it trusts: for the broker, set ELASTICIO_AMQP_CLIENT_CERT and \
-             ELASTICIO_AMQP_CLIENT_KEY"
+            "{name} requires a client certificate that it trusts; ELASTICIO_AMQP_CLIENT_CERT and \
+             ELASTICIO_AMQP_CLIENT_KEY name the one for the broker"
         ),
         Error::AlertReceived(
             AlertDescription::HandshakeFailure | AlertDescription::ProtocolVersion,

@@ -29,6 +29,21 @@ fn unbound_routing_keys_end_the_flow_by_default() {
 }
 
 #[test]
+fn a_module_has_a_time_limit_only_if_it_is_set() {
+    for (text, expected) in [
+        (None, None),
+        (Some("1500"), Some(1500)),
+        (Some("0"), None),
+        (Some("-1"), None),
+        (Some("soon"), None),
+    ] {
+        let settings = read(&[("ELASTICIO_PROCESS_TIMEOUT", text)]).unwrap();
+        let limit = run(settings).process_timeout;
+        assert_eq!(limit, expected.map(Duration::from_millis), "{text:?}");
+    }
+}
+
+#[test]
 fn an_oauth_mode_must_match_a_name_exactly() {
     use OAuthMode::*;
     for (text, expected) in [
