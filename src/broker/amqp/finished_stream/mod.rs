@@ -114,7 +114,7 @@ impl FinishedStream {
                 Ok(name) => {
                     StreamTask::new(connector, name, reader, appends, shared, closing)
                         .run()
-                        .await
+                        .await;
                 }
                 Err(reason) => warn_refused(&reason),
             }
