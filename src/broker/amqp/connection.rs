@@ -1,13 +1,13 @@
 //! Connections to the broker: how they are opened and closed, and the thread that they run on.
 
 use super::{
+    client::{self, Connection},
     error::{BrokerError, describe, is_about_tls},
-    guard,
 };
 use crate::{
     broker::transport::TransportError, clients::retry::RetryPolicy, settings::AmqpSettings,
 };
-use lapin::{Connection, ConnectionProperties, uri::AMQPUri};
+use lapin::uri::AMQPUri;
 use secrecy::{ExposeSecret, SecretString};
 use std::{fmt, io, time::Duration};
 use tokio::{
@@ -44,6 +44,12 @@ impl AmqpThread {
     }
 
     fn spawn() -> io::Result<Self> {
+        #[cfg(test)]
+        if super::simulated::current().is_some() {
+            // A simulation runs in one thread.
+            let (handle, stop) = (Handle::current(), CancellationToken::new());
+            return Ok(Self { handle, stop });
+        }
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
@@ -125,10 +131,9 @@ impl Connector {
             authority.host, authority.port
         );
         let name = format!("{}-{role}", self.hostname);
-        let properties = ConnectionProperties::default().with_connection_name(name.into());
         let limit = self.uri.query.connection_timeout;
         let limit = limit.map_or(CONNECT_TIMEOUT, Duration::from_millis);
-        let connecting = guard::connect(self.uri_for(role), properties, self.runtime.clone());
+        let connecting = client::connect(self.uri_for(role), name, self.runtime.clone());
         match timeout(limit, connecting).await {
             Ok(Ok(connection)) => Ok(connection),
             Ok(Err(error)) => Err(BrokerError::new(&operation, &error)),

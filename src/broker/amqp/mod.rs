@@ -18,6 +18,7 @@
 //! a third connection, which is open only while locks are used.
 
 mod attempt_error;
+mod client;
 mod confirms;
 mod connection;
 mod consume_task;
@@ -34,6 +35,8 @@ mod routing_keys;
 mod table;
 
 #[cfg(test)]
+pub(crate) mod simulated;
+#[cfg(test)]
 mod tests;
 
 pub(crate) use delivery::DeliveryHandle;
@@ -49,10 +52,11 @@ use crate::{
     settings::AmqpSettings,
 };
 use bytes::Bytes;
+use client::Connection;
 use connection::{AmqpThread, ConnectionRole, Connector, RESPONSE_TIMEOUT};
 use consume_task::{ConsumeTask, ConsumerChannel};
 use error::BrokerError;
-use lapin::{Connection, types::ShortString};
+use lapin::types::ShortString;
 use pending_publish::{EventKind, PendingPublish, event_properties};
 use publish_channel::PublishChannel;
 use publish_task::PublishTask;

@@ -87,6 +87,7 @@ impl PublishTask {
     ) -> Option<PublishChannel> {
         if error::is_message_error(error) && lost.connection.status().connected() {
             let reopened = select! {
+                biased;
                 () = self.closing.cancelled() => return None,
                 reopened = self.reopen_channel(lost, error) => reopened,
             };
@@ -123,6 +124,7 @@ impl PublishTask {
             PublishChannel::open(connection).await
         };
         let reopened = select! {
+            biased;
             () = self.closing.cancelled() => return None,
             reopened = reopen(ConnectionRole::Publish, backoff, open) => reopened,
         };

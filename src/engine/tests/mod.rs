@@ -6,6 +6,7 @@ mod errors;
 mod odd_json;
 mod order;
 mod redelivery;
+mod simulation;
 mod stopping;
 mod verdicts;
 
@@ -15,6 +16,7 @@ use crate::{
         memory::{self, MemoryBroker, Published, What},
         transport::{Publication, PublishErrorKind, Route, Transport, TransportError, Verdict},
     },
+    clients::http,
     component::{Component, context::Context, message::Message},
     protocol::{Cipher, Encoding, Headers},
     settings::Settings,
@@ -60,6 +62,7 @@ impl Rig {
             settings(variables),
             in_memory::empty_step(),
             transport,
+            http::client_without_redirects().unwrap(),
         )
         .unwrap();
         let (shutdown, cipher) = (Shutdown::default(), engine.cipher.clone());

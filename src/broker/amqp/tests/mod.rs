@@ -15,7 +15,7 @@ use crate::{
     protocol::Headers,
 };
 use lapin::{
-    BasicProperties, Channel, ConnectionProperties, ExchangeKind,
+    BasicProperties, Channel, Connection, ConnectionProperties, ExchangeKind,
     message::BasicGetMessage,
     options::{
         BasicGetOptions, BasicPublishOptions, ExchangeDeclareOptions, ExchangeDeleteOptions,
