@@ -5,7 +5,7 @@
 pub(super) use super::guard::connect;
 #[cfg(test)]
 pub(super) use super::simulated::client::{
-    Acker, Channel, Connection, Consumer, Delivery, connect,
+    Acker, Channel, Connection, Consumer, Delivery, PublisherConfirm, connect,
 };
 #[cfg(not(test))]
 pub(super) use lapin::{Acker, Channel, Connection, Consumer, message::Delivery};

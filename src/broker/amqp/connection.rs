@@ -154,18 +154,21 @@ impl Connector {
         uri
     }
 
-    /// Connects when the process starts, with as many attempts as the settings allow.
-    pub(super) async fn connect_first(
+    /// Connects when the process starts, and opens what is needed on the connection, with as many attempts as the settings
+    /// allow.
+    pub(super) async fn connect_first<T, F: Future<Output = Result<T, BrokerError>>>(
         &self,
         role: ConnectionRole,
         settings: &AmqpSettings,
-    ) -> Result<Connection, TransportError> {
+        open: impl Fn(Connection) -> F,
+    ) -> Result<T, TransportError> {
         let attempts = settings.connect_retries.saturating_add(1);
         let policy = RetryPolicy::constant(settings.connect_retry_delay).with_attempts(attempts);
         let mut delays = policy.delays();
         loop {
-            let error = match self.connect(role).await {
-                Ok(connection) => return Ok(connection),
+            let opening = async { open(self.connect(role).await?).await };
+            let error = match opening.await {
+                Ok(opened) => return Ok(opened),
                 Err(BrokerError::Permanent(text)) => return Err(TransportError(text)),
                 Err(error) => error,
             };

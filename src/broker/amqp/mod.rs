@@ -64,6 +64,7 @@ use retry_queue::RetryQueue;
 use routing_keys::RoutingKeys;
 use std::{
     fmt,
+    future::ready,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -164,8 +165,10 @@ impl Amqp {
         let thread = AmqpThread::start()?;
         let connector = Arc::new(Connector::new(&settings.uri, thread.handle().clone())?);
         let (consume, channel) = tokio::try_join!(
-            connector.connect_first(ConnectionRole::Consume, settings),
-            first_publish_channel(&connector, settings),
+            connector.connect_first(ConnectionRole::Consume, settings, |connection| ready(Ok(
+                connection
+            ))),
+            connector.connect_first(ConnectionRole::Publish, settings, PublishChannel::open),
         )?;
         let (sender, receiver) = mpsc::unbounded_channel();
         let (fatal_sender, fatal) = watch::channel(None);
@@ -290,16 +293,6 @@ impl Amqp {
         let _ = self.sender.send(pending);
         confirm
     }
-}
-
-async fn first_publish_channel(
-    connector: &Connector,
-    settings: &AmqpSettings,
-) -> Result<PublishChannel, TransportError> {
-    let role = ConnectionRole::Publish;
-    let connection = connector.connect_first(role, settings).await?;
-    let channel = PublishChannel::open(connection).await;
-    channel.map_err(|error| TransportError(error.text().to_owned()))
 }
 
 fn event_kind(route: &Route) -> EventKind {

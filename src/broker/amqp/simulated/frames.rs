@@ -95,7 +95,7 @@ pub(super) enum Answer {
     Message(Option<Delivered>),
 }
 
-pub(super) struct Delivered {
+pub(in crate::broker::amqp) struct Delivered {
     pub(super) number: u64,
     pub(super) redelivered: bool,
     pub(super) properties: BasicProperties,

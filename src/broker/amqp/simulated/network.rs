@@ -125,13 +125,15 @@ impl SimulatedBroker {
         state.links.values().for_each(|link| link.wake.notify_one());
     }
 
-    /// Cuts the connections that are chosen by user and name, after some more frames. Both ends learn of it within
-    /// `notice` at the latest.
-    pub(crate) fn cut(&self, chosen: impl Fn(&str, &str) -> bool, frames: u32) {
+    /// Cuts the connections that are chosen by user and name, after some more frames. Both ends learn of it later. Returns
+    /// how many connections are chosen.
+    pub(crate) fn cut(&self, chosen: impl Fn(&str, &str) -> bool, frames: u32) -> usize {
         let mut state = self.state();
+        let mut count = 0;
         for link in state.links.values_mut() {
             if chosen(&link.user, &link.name) && !link.is_cut && link.session.is_open() {
                 link.cut_after = Some(frames);
+                count += 1;
                 link.wake.notify_one();
             }
         }
@@ -144,6 +146,7 @@ impl SimulatedBroker {
         for id in due {
             self.cut_now(&mut state, id);
         }
+        count
     }
 
     /// Ends the process of a user at once: nothing that it has not sent arrives, and it learns nothing more.

@@ -20,8 +20,8 @@ struct Channel {
     prefetch: u16,
     has_confirms: bool,
     published: u64,
-    /// Publishes whose confirm is not sent yet, and whether it is positive.
-    unconfirmed: BTreeMap<u64, bool>,
+    /// The outcomes of publishes whose confirm is not sent yet.
+    unconfirmed: BTreeMap<u64, Outcome>,
     last_delivery: u64,
     unsettled: BTreeMap<u64, Unsettled>,
     consumers: BTreeMap<String, Consumer>,
@@ -226,16 +226,21 @@ impl Rules {
         all.filter(|(of, _)| *of == connection).copied().collect()
     }
 
-    /// Sends the confirm of one publish. If all earlier ones are known to have the same result, it confirms those too.
+    /// Sends the confirm of one publish, and if all earlier ones have the same result, of those too. RabbitMQ knows at once
+    /// that a publish has no binding, so returned publishes are confirmed in their order.
     pub(super) fn confirm(&mut self, id: ChannelId, number: u64, with_earlier: bool) {
         let Some(channel) = self.channels.get_mut(&id) else {
             return;
         };
-        let Some(ack) = channel.unconfirmed.remove(&number) else {
+        let mut earlier = channel.unconfirmed.range(..number);
+        let first = earlier.find(|(_, outcome)| **outcome == Outcome::Returned);
+        let number = first.map_or(number, |(first, _)| *first);
+        let Some(outcome) = channel.unconfirmed.remove(&number) else {
             return;
         };
+        let ack = outcome != Outcome::Nacked;
         let mut earlier = channel.unconfirmed.range(..number);
-        let multiple = with_earlier && earlier.all(|(_, other)| *other == ack);
+        let multiple = with_earlier && earlier.all(|(_, other)| (*other != Outcome::Nacked) == ack);
         if multiple {
             channel.unconfirmed = channel.unconfirmed.split_off(&number);
         }
@@ -446,8 +451,7 @@ impl Rules {
         }
         let channel = self.channel(id);
         if channel.has_confirms {
-            let ack = outcome != Outcome::Nacked;
-            channel.unconfirmed.insert(number, ack);
+            channel.unconfirmed.insert(number, outcome);
         }
         // A queue takes a message even if another one refuses it.
         for queue in queues {

@@ -7,6 +7,7 @@ mod lock_connection;
 mod locking;
 mod opening_and_closing;
 mod publishing;
+mod scripts;
 mod unbound;
 
 use super::*;

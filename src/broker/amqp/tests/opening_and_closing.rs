@@ -1,6 +1,9 @@
 //! Connecting and closing.
 
-use super::*;
+use super::{
+    super::simulated::{SimulatedBroker, Simulation},
+    *,
+};
 
 #[tokio::test]
 async fn pending_events_fail_on_close() {
@@ -109,4 +112,21 @@ async fn connecting_to_a_silent_broker_times_out() {
         .unwrap_err()
         .to_string();
     assert!(error.contains("no response within 0.2 s"), "{error}");
+}
+
+/// A broker that starts can close a new connection before anything is opened on it.
+#[tokio::test(start_paused = true)]
+async fn a_first_channel_that_is_lost_is_opened_again() {
+    let broker = SimulatedBroker::new(1, usize::MAX, None, |_| {});
+    let _simulation = Simulation::of(broker.clone());
+    let uri = "amqp://user@simulated".parse().unwrap();
+    let settings = settings(&uri, 1, "queue", "exchange");
+    let cutting = async {
+        while broker.cut(|_, name| name.ends_with("write"), 0) == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    let (connected, ()) = tokio::join!(Amqp::connect(&settings), cutting);
+    let amqp = connected.unwrap();
+    amqp.close().await;
 }

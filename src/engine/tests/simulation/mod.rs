@@ -39,7 +39,7 @@ use world::World;
 /// How many seeds are tried if the environment does not say.
 const SEEDS: u64 = 200;
 /// The largest message of the broker, in bytes.
-const MAX_MESSAGE: usize = 4 * 1024;
+const MAX_MESSAGE: usize = 128 * 1024;
 
 /// What came of one seed.
 struct Simulated {
@@ -168,13 +168,16 @@ fn every_seed_keeps_every_promise() {
     let sum = |count: fn(&Counts) -> u64| all.iter().map(|one| count(&one.counts)).sum::<u64>();
     println!(
         "{} seeds: {} events, {} messages, {} runs, {} of them repeats, {} equal messages settled without processing, \
-         {:.1} s",
+         {} cuts, {} lost verdicts, {} ended processes, {:.1} s",
         all.len(),
         sum(|counts| counts.events),
         sum(|counts| counts.messages),
         sum(|counts| counts.runs),
         sum(|counts| counts.repeats),
         sum(|counts| counts.unworked),
+        sum(|counts| counts.cuts),
+        sum(|counts| counts.lost_verdicts),
+        sum(|counts| counts.ends),
         began.elapsed().as_secs_f32()
     );
     let failed: Vec<_> = all.iter().filter(|one| !one.wrong.is_empty()).collect();

@@ -76,11 +76,28 @@ struct InputMessage {
     content: String,
     has_id: bool,
     is_redelivered: bool,
-    is_settled: bool,
     /// The processes that have received it.
     received_by: BTreeSet<usize>,
-    /// The processes that have sent a verdict, with the connection.
-    verdict_sent: BTreeMap<usize, u64>,
+    /// The connections on which each process has sent a verdict.
+    verdicts: BTreeMap<usize, BTreeSet<u64>>,
+    /// The connection whose verdict has arrived.
+    settled_on: Option<u64>,
+}
+
+impl InputMessage {
+    fn is_settled(&self) -> bool {
+        self.settled_on.is_some()
+    }
+
+    /// How many verdicts of a process have not arrived.
+    fn lost_verdicts(&self, process: usize) -> usize {
+        let sent = self.verdicts.get(&process);
+        sent.map_or(0, |sent| {
+            sent.iter()
+                .filter(|connection| Some(**connection) != self.settled_on)
+                .count()
+        })
+    }
 }
 
 /// One replica from its start to its end.
@@ -101,6 +118,9 @@ pub(super) struct Counts {
     pub(super) runs: u64,
     pub(super) repeats: u64,
     pub(super) unworked: u64,
+    pub(super) cuts: u64,
+    pub(super) lost_verdicts: u64,
+    pub(super) ends: u64,
 }
 
 pub(super) struct Model {
@@ -169,6 +189,7 @@ impl Model {
 
     /// A process no longer does anything that counts.
     pub(super) fn stopped(&mut self, process: usize) {
+        self.counts.ends += 1;
         self.processes.entry(process).or_default().has_stopped = true;
     }
 
@@ -210,9 +231,10 @@ impl Model {
             let equal = of_class().filter(|other| other.content == message.content);
             !message.has_id || equal.count() > 1
         };
-        let lost = of_class()
-            .filter(|message| message.verdict_sent.contains_key(&process) && !message.is_settled);
-        let lost = lost.filter(is_ambiguous).count();
+        let lost = of_class().filter(is_ambiguous);
+        let lost = lost
+            .map(|message| message.lost_verdicts(process))
+            .sum::<usize>();
         let runs = self.runs.iter();
         let runs = runs.filter(|run| (run.process, run.class) == (process, class));
         let runs = runs.count();
@@ -265,6 +287,7 @@ impl Model {
             }
             Observed::Cut { connection } => {
                 self.note(&format!("connection {connection} is cut"));
+                self.counts.cuts += 1;
                 let process = self.process_of(connection);
                 self.processes.entry(process).or_default().has_retried = true;
             }

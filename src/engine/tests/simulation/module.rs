@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 /// Larger than the broker's largest message.
-const BIG: usize = 8 * 1024;
+const BIG: usize = 128 * 1024;
 
 /// The component of one process.
 pub(super) fn component(model: &SharedModel, process: usize) -> Component {
@@ -100,7 +100,7 @@ impl Run {
             Op::Warn => {
                 self.event("error", Emission::Fails);
                 emitter
-                    .error(anyhow::anyhow!("a warning of {}", self.class))
+                    .error(anyhow::anyhow!("class {} warns", self.class))
                     .await?;
             }
             Op::Sleep(millis) => sleep(Duration::from_millis(*millis)).await,

@@ -59,7 +59,7 @@ pub(super) enum Op {
 
 impl Plan {
     pub(super) fn new(rng: &mut Rng) -> Self {
-        let classes: Vec<Class> = (0..rng.u32(4..16)).map(|n| Class::new(n, rng)).collect();
+        let classes: Vec<Class> = (0..rng.u32(4..20)).map(|n| Class::new(n, rng)).collect();
         let mut arrivals = Vec::new();
         for class in 0..classes.len() {
             let equal = if rng.u8(0..4) == 0 { rng.u8(2..4) } else { 1 };
@@ -67,7 +67,7 @@ impl Plan {
         }
         rng.shuffle(&mut arrivals);
         let arrivals = arrivals.into_iter().map(|class| {
-            let pause = if rng.bool() { 0 } else { rng.u64(0..1500) };
+            let pause = if rng.bool() { 0 } else { rng.u64(0..400) };
             (class, pause)
         });
         Self {
@@ -77,7 +77,7 @@ impl Plan {
             binding_timeout: rng.u64(1..8),
             unbound_is_error: rng.u8(0..5) == 0,
             has_account: rng.u8(0..4) == 0,
-            faults: rng.u32(0..16),
+            faults: rng.u32(0..32),
             classes,
         }
     }

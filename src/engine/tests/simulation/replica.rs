@@ -174,7 +174,11 @@ fn run(
         let Mode::Run(run) = &settings.mode else {
             return Ok(());
         };
-        let transport = Amqp::connect(&run.amqp).await?;
+        let transport = tokio::select! {
+            biased;
+            () = shutdown.graceful.cancelled() => return Ok(()),
+            connected = Amqp::connect(&run.amqp) => connected?,
+        };
         let engine = in_memory::engine(&component, settings, data, transport, http)
             .map_err(|error| TransportError(error.to_string()))?;
         let deliveries = engine.transport.consume().await?;

@@ -126,7 +126,7 @@ impl World {
         let pause = match self.rng.u8(0..10) {
             0..4 => 0,
             4..8 => self.rng.u64(0..20),
-            _ => self.rng.u64(20..4_000),
+            _ => self.rng.u64(20..2_000),
         };
         sleep(Duration::from_millis(pause)).await;
         match self.rng.u8(0..20) {

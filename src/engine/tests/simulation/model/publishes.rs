@@ -1,6 +1,6 @@
 //! What becomes of events, and what that proves.
 
-use super::{ChannelId, InputMessage, Model};
+use super::{ChannelId, Emission, InputMessage, Model};
 use crate::{
     broker::amqp::simulated::Outcome,
     engine::tests::simulation::{contents::EventId, world::QUEUE},
@@ -34,9 +34,9 @@ impl Model {
             content,
             has_id: headers.contains_key("messageId"),
             is_redelivered: false,
-            is_settled: false,
             received_by: BTreeSet::new(),
-            verdict_sent: BTreeMap::new(),
+            verdicts: BTreeMap::new(),
+            settled_on: None,
         };
         self.messages.insert(number, message);
     }
@@ -98,10 +98,12 @@ impl Model {
             ));
         }
         let has_retried = self.processes.entry(process).or_default().has_retried;
-        let is_later = |(other, state): (&EventId, &super::EventState)| {
-            other.0 == id.0 && other.1 > id.1 && state.taken > 0
+        let emitted = &self.runs[id.0].emitted;
+        let is_late = emitted.contains(&(id, Emission::Late));
+        let is_later = |(other, emission): &(EventId, Emission)| {
+            other.1 > id.1 && *emission != Emission::Late && self.is_taken(*other)
         };
-        if !has_retried && self.events.iter().any(is_later) {
+        if !has_retried && !is_late && emitted.iter().any(is_later) {
             self.wrong(format!(
                 "event {id:?} is published after a later one, without a retry"
             ));

@@ -25,7 +25,11 @@ impl Model {
         if let Some(number) = self.deliveries.get(&(channel, delivery))
             && let Some(message) = self.messages.get_mut(number)
         {
-            message.verdict_sent.insert(process, channel.0);
+            message
+                .verdicts
+                .entry(process)
+                .or_default()
+                .insert(channel.0);
         }
     }
 
@@ -38,7 +42,7 @@ impl Model {
         let Some(message) = self.messages.get_mut(&number) else {
             return;
         };
-        message.is_settled = true;
+        message.settled_on = Some(connection);
         let class = message.class;
         let is_reject = settlement == Settlement::Reject;
         if is_reject {
@@ -99,7 +103,7 @@ impl Model {
         has_ended && !has_failed && is_published
     }
 
-    fn is_taken(&self, id: (usize, u32)) -> bool {
+    pub(super) fn is_taken(&self, id: (usize, u32)) -> bool {
         self.events.get(&id).is_some_and(|event| event.taken > 0)
     }
 
@@ -141,18 +145,25 @@ impl Model {
     fn may_be_taken_for_another(&self, process: usize, number: u64, connection: u64) -> bool {
         let message = &self.messages[&number];
         let equal = self.messages.iter().filter(|(other, equal)| {
-            **other != number && equal.content == message.content && equal.is_settled
+            **other != number && equal.content == message.content && equal.is_settled()
         });
-        let mut verdicts = equal.filter_map(|(_, equal)| equal.verdict_sent.get(&process));
+        let mut verdicts = equal
+            .filter_map(|(_, equal)| equal.verdicts.get(&process))
+            .flatten();
         message.has_id && message.is_redelivered && verdicts.any(|earlier| *earlier != connection)
     }
 
     /// What is left at the end, when nothing fails any more.
     pub(in super::super) fn check_end(&mut self) {
+        let lost = self.messages.values().flat_map(|message| {
+            let processes = message.verdicts.keys();
+            processes.map(|process| message.lost_verdicts(*process) as u64)
+        });
+        self.counts.lost_verdicts = lost.sum();
         let left = self
             .messages
             .iter()
-            .filter(|(_, message)| !message.is_settled);
+            .filter(|(_, message)| !message.is_settled());
         let left: Vec<u64> = left.map(|(number, _)| *number).collect();
         if !left.is_empty() {
             self.wrong(format!("messages {left:?} are never settled"));

@@ -1,0 +1,521 @@
+//! The same short scripts on a real broker and on the simulated one. Both have to answer in the same way, so what a
+//! simulation shows is true for the real one.
+
+use super::super::{
+    client::{Channel, Connection, Consumer, PublisherConfirm},
+    error::describe,
+    simulated::{SimulatedBroker, Simulation},
+};
+use super::{full_after_one, soon};
+use futures_util::{StreamExt, future::BoxFuture};
+use lapin::{
+    BasicProperties, Confirmation, ExchangeKind,
+    options::{
+        BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicPublishOptions,
+        BasicQosOptions, BasicRejectOptions, ConfirmSelectOptions, ExchangeDeclareOptions,
+        QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions,
+    },
+    types::{AMQPValue, FieldTable},
+};
+use std::time::Duration;
+use tokio::{runtime::Handle, time::sleep};
+
+type ClientDelivery = super::super::client::Delivery;
+
+/// One broker, with a queue and an exchange that only this script uses.
+struct Stage {
+    uri: lapin::uri::AMQPUri,
+    queue: String,
+    exchange: String,
+    control: Channel,
+    connections: Vec<Connection>,
+    /// What the broker has done.
+    trace: Vec<String>,
+}
+
+impl Stage {
+    async fn new(uri: &lapin::uri::AMQPUri, arguments: FieldTable) -> Self {
+        let name = uuid::Uuid::new_v4();
+        let connection = connect(uri).await;
+        let control = connection.create_channel().await.unwrap();
+        control
+            .confirm_select(ConfirmSelectOptions::default())
+            .await
+            .unwrap();
+        let stage = Self {
+            uri: uri.clone(),
+            queue: format!("in-{name}"),
+            exchange: format!("x-{name}"),
+            control,
+            connections: vec![connection],
+            trace: Vec::new(),
+        };
+        stage.declare(&stage.queue, arguments).await;
+        let auto_delete = ExchangeDeclareOptions {
+            auto_delete: true,
+            ..Default::default()
+        };
+        let (name, kind) = (stage.exchange.as_str().into(), ExchangeKind::Direct);
+        let declared =
+            stage
+                .control
+                .exchange_declare(name, kind, auto_delete, FieldTable::default());
+        declared.await.unwrap();
+        stage
+    }
+
+    async fn declare(&self, queue: &str, mut arguments: FieldTable) {
+        // Leaves nothing behind on a broker that outlives the test.
+        arguments.insert("x-expires".into(), AMQPValue::LongInt(60_000));
+        let options = QueueDeclareOptions::default();
+        let declared = self.control.queue_declare(queue.into(), options, arguments);
+        declared.await.unwrap();
+    }
+
+    /// A channel on a connection of its own; its number among the connections.
+    async fn channel(&mut self) -> (usize, Channel) {
+        let connection = connect(&self.uri).await;
+        let channel = connection.create_channel().await.unwrap();
+        self.connections.push(connection);
+        (self.connections.len() - 1, channel)
+    }
+
+    async fn close(&self, connection: usize) {
+        let closing = self.connections[connection].close(200, "OK".into());
+        closing.await.unwrap();
+    }
+
+    /// Puts messages into the queue.
+    async fn put(&self, bodies: &[&str]) {
+        for body in bodies {
+            let confirm = publish(&self.control, "", &self.queue, body).await.unwrap();
+            assert!(confirm.await.unwrap().is_ack());
+        }
+    }
+
+    async fn bind(&self, key: &str) {
+        let (queue, exchange) = (self.queue.as_str().into(), self.exchange.as_str().into());
+        let (options, none) = (QueueBindOptions::default(), FieldTable::default());
+        let bound = self
+            .control
+            .queue_bind(queue, exchange, key.into(), options, none);
+        bound.await.unwrap();
+    }
+
+    /// Publishes to the exchange, and notes what the broker says.
+    async fn publish(&mut self, key: &str, body: &str) {
+        let confirm = publish(&self.control, &self.exchange, key, body).await;
+        let text = match soon("the confirm", confirm.unwrap()).await {
+            Ok(confirmation) => described(confirmation),
+            Err(error) => describe(&error).replace(&self.exchange, "x"),
+        };
+        self.note(format!("{body} to {key}: {text}"));
+    }
+
+    /// Takes the next delivery and notes it.
+    async fn next(&mut self, who: &str, consumer: &mut Consumer) -> ClientDelivery {
+        let next = soon("a delivery", consumer.next()).await;
+        let delivery = next.expect("deliveries go on").unwrap();
+        self.note(format!(
+            "{who} gets {}",
+            text(&delivery.data, delivery.redelivered)
+        ));
+        delivery
+    }
+
+    /// Notes what is in the queue, from first to last.
+    async fn take_all(&mut self) {
+        loop {
+            let taken = self.control.take(self.queue.as_str().into()).await.unwrap();
+            let Some((body, _, redelivered)) = taken else {
+                return self.note("nothing is left".into());
+            };
+            self.note(format!("{} is in the queue", text(&body, redelivered)));
+        }
+    }
+
+    /// Waits until a message of an ended connection is back in the queue.
+    async fn take_when_there(&mut self) {
+        let control = self.control.clone();
+        let queue = self.queue.clone();
+        let taking = async {
+            loop {
+                if let Some(taken) = control.take(queue.as_str().into()).await.unwrap() {
+                    return taken;
+                }
+                sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let (body, properties, redelivered) = soon("a message", taking).await;
+        let expires = properties.expiration().is_some();
+        self.note(format!(
+            "{} arrives, expires: {expires}",
+            text(&body, redelivered)
+        ));
+    }
+
+    fn note(&mut self, text: String) {
+        self.trace.push(text);
+    }
+}
+
+fn text(body: &[u8], redelivered: bool) -> String {
+    let again = if redelivered { " again" } else { "" };
+    format!("{}{again}", String::from_utf8_lossy(body))
+}
+
+fn described(confirmation: Confirmation) -> String {
+    let word = if confirmation.is_ack() { "ack" } else { "nack" };
+    match confirmation.take_message() {
+        Some(returned) => format!("{word}, {} is returned", text(&returned.data, false)),
+        None => word.to_owned(),
+    }
+}
+
+async fn connect(uri: &lapin::uri::AMQPUri) -> Connection {
+    let connecting = super::super::client::connect(uri.clone(), "script".into(), Handle::current());
+    connecting.await.expect("the broker responds")
+}
+
+async fn publish(
+    channel: &Channel,
+    exchange: &str,
+    key: &str,
+    body: &str,
+) -> lapin::Result<PublisherConfirm> {
+    let mandatory = BasicPublishOptions {
+        mandatory: true,
+        immediate: false,
+    };
+    let properties = BasicProperties::default();
+    channel
+        .basic_publish(
+            exchange.into(),
+            key.into(),
+            mandatory,
+            body.as_bytes(),
+            properties,
+        )
+        .await
+}
+
+async fn consume(channel: &Channel, queue: &str, prefetch: u16) -> lapin::Result<Consumer> {
+    let each = BasicQosOptions { global: false };
+    channel.basic_qos(prefetch, each).await?;
+    let options = BasicConsumeOptions::default();
+    channel
+        .basic_consume(queue.into(), "".into(), options, FieldTable::default())
+        .await
+}
+
+async fn ack(delivery: &ClientDelivery) {
+    assert!(
+        delivery
+            .acker
+            .ack(BasicAckOptions::default())
+            .await
+            .unwrap()
+    );
+}
+
+async fn reject(delivery: &ClientDelivery, requeue: bool) {
+    let options = BasicRejectOptions { requeue };
+    assert!(delivery.acker.reject(options).await.unwrap());
+}
+
+/// What is settled is gone, and what is not comes back in its old place.
+async fn settling(stage: &mut Stage) {
+    stage.put(&["a", "b", "c", "d", "e"]).await;
+    let (connection, channel) = stage.channel().await;
+    let mut consumer = consume(&channel, &stage.queue, 4).await.unwrap();
+    let first = stage.next("it", &mut consumer).await;
+    let second = stage.next("it", &mut consumer).await;
+    for _ in 0..2 {
+        stage.next("it", &mut consumer).await;
+    }
+    reject(&second, false).await;
+    // The prefetch allows one more.
+    stage.next("it", &mut consumer).await;
+    ack(&first).await;
+    stage.put(&["f"]).await;
+    stage.next("it", &mut consumer).await;
+    stage.close(connection).await;
+    stage.take_when_there().await;
+    stage.take_all().await;
+}
+
+/// A message that is put back comes first, and says so.
+async fn requeueing(stage: &mut Stage) {
+    stage.put(&["a", "b", "c"]).await;
+    let (connection, channel) = stage.channel().await;
+    let mut consumer = consume(&channel, &stage.queue, 2).await.unwrap();
+    let first = stage.next("it", &mut consumer).await;
+    let second = stage.next("it", &mut consumer).await;
+    reject(&first, true).await;
+    let again = stage.next("it", &mut consumer).await;
+    ack(&second).await;
+    stage.next("it", &mut consumer).await;
+    ack(&again).await;
+    stage.close(connection).await;
+    stage.take_when_there().await;
+    stage.take_all().await;
+}
+
+/// Two consumers take turns, and each has its own prefetch.
+async fn taking_turns(stage: &mut Stage) {
+    let (_, left) = stage.channel().await;
+    let (connection, right) = stage.channel().await;
+    let mut left = consume(&left, &stage.queue, 2).await.unwrap();
+    let mut right = consume(&right, &stage.queue, 2).await.unwrap();
+    stage.put(&["a", "b", "c", "d", "e"]).await;
+    let first = stage.next("left", &mut left).await;
+    stage.next("left", &mut left).await;
+    stage.next("right", &mut right).await;
+    stage.next("right", &mut right).await;
+    ack(&first).await;
+    let last = stage.next("left", &mut left).await;
+    ack(&last).await;
+    // The messages of one go to the other.
+    stage.close(connection).await;
+    stage.next("left", &mut left).await;
+    stage.take_when_there().await;
+    stage.take_all().await;
+}
+
+/// Equal messages are two messages.
+async fn equal_messages(stage: &mut Stage) {
+    stage.put(&["a", "a", "b"]).await;
+    let (connection, channel) = stage.channel().await;
+    let mut consumer = consume(&channel, &stage.queue, 2).await.unwrap();
+    let first = stage.next("it", &mut consumer).await;
+    stage.next("it", &mut consumer).await;
+    ack(&first).await;
+    stage.next("it", &mut consumer).await;
+    stage.close(connection).await;
+    stage.take_when_there().await;
+    stage.take_all().await;
+}
+
+/// After a cancel, what was delivered can still be settled.
+async fn cancelling(stage: &mut Stage) {
+    stage.put(&["a"]).await;
+    let (_, channel) = stage.channel().await;
+    let mut consumer = consume(&channel, &stage.queue, 2).await.unwrap();
+    let first = stage.next("it", &mut consumer).await;
+    let options = BasicCancelOptions::default();
+    channel.basic_cancel(consumer.tag(), options).await.unwrap();
+    stage.put(&["b"]).await;
+    ack(&first).await;
+    let is_over = soon("the end", consumer.next()).await.is_none();
+    stage.note(format!("the consumer is over: {is_over}"));
+    stage.take_all().await;
+}
+
+/// A queue that is deleted ends its consumers; one that is missing closes the channel of who consumes it.
+async fn missing_queues(stage: &mut Stage) {
+    let (connection, channel) = stage.channel().await;
+    let mut consumer = consume(&channel, &stage.queue, 2).await.unwrap();
+    let options = QueueDeleteOptions::default();
+    let deleting = stage
+        .control
+        .queue_delete(stage.queue.as_str().into(), options);
+    deleting.await.unwrap();
+    let is_over = soon("the end", consumer.next()).await.is_none();
+    stage.note(format!("the consumer is over: {is_over}"));
+    let Err(error) = consume(&channel, &stage.queue, 2).await else {
+        panic!("the queue is there")
+    };
+    stage.note(describe(&error).replace(&stage.queue, "q"));
+    stage.note(format!(
+        "the channel is open: {}",
+        channel.status().connected()
+    ));
+    let is_open = stage.connections[connection].status().connected();
+    stage.note(format!("the connection is open: {is_open}"));
+}
+
+/// A publish without a binding is returned, and confirmed.
+async fn bindings(stage: &mut Stage) {
+    stage.publish("key", "a").await;
+    stage.bind("key").await;
+    stage.publish("key", "b").await;
+    stage.publish("other", "c").await;
+    let (queue, exchange) = (stage.queue.as_str().into(), stage.exchange.as_str().into());
+    stage.bind("third").await;
+    let none = FieldTable::default();
+    let unbound = stage
+        .control
+        .queue_unbind(queue, exchange, "key".into(), none);
+    unbound.await.unwrap();
+    stage.publish("key", "d").await;
+    stage.publish("third", "e").await;
+    stage.take_all().await;
+}
+
+/// Many publishes at once: each is confirmed, and each that has no binding is returned.
+async fn many_publishes(stage: &mut Stage) {
+    stage.bind("key").await;
+    let mut confirms = Vec::new();
+    for n in 0..12 {
+        let key = if n % 3 == 1 { "other" } else { "key" };
+        let confirm = publish(&stage.control, &stage.exchange, key, &n.to_string()).await;
+        confirms.push(confirm.unwrap());
+    }
+    let mut returned = Vec::new();
+    for confirm in confirms {
+        let confirmation = soon("the confirm", confirm).await.unwrap();
+        assert!(confirmation.is_ack());
+        returned.extend(confirmation.take_message().map(|m| text(&m.data, false)));
+    }
+    // The client hands a return to any confirm.
+    returned.sort();
+    stage.note(format!("returned: {returned:?}"));
+    stage.take_all().await;
+}
+
+/// A full queue refuses publishes until a message is taken.
+async fn full_queues(stage: &mut Stage) {
+    stage.bind("key").await;
+    for body in ["a", "b"] {
+        stage.publish("key", body).await;
+    }
+    stage.take_all().await;
+    stage.publish("key", "c").await;
+    stage.take_all().await;
+}
+
+/// A publish that the broker refuses closes the channel, not the connection.
+async fn refused_publishes(stage: &mut Stage) {
+    let (connection, channel) = stage.channel().await;
+    channel
+        .confirm_select(ConfirmSelectOptions::default())
+        .await
+        .unwrap();
+    let confirm = publish(&channel, "missing", "key", "a").await.unwrap();
+    let error = soon("the error", confirm).await.unwrap_err();
+    stage.note(describe(&error));
+    let closing = async {
+        while channel.status().connected() {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    soon("the close", closing).await;
+    let next = publish(&channel, "", &stage.queue, "b").await;
+    stage.note(format!("the next publish is sent: {}", next.is_ok()));
+    let again = stage.connections[connection]
+        .create_channel()
+        .await
+        .unwrap();
+    let next = publish(&again, "", &stage.queue, "c").await.unwrap();
+    next.await.unwrap();
+    stage.take_when_there().await;
+    stage.take_all().await;
+}
+
+/// A message whose time is over moves to another queue, without its expiration.
+async fn expirations(stage: &mut Stage) {
+    let mut arguments = FieldTable::default();
+    let target = AMQPValue::LongString(stage.queue.as_str().into());
+    arguments.insert(
+        "x-dead-letter-exchange".into(),
+        AMQPValue::LongString("".into()),
+    );
+    arguments.insert("x-dead-letter-routing-key".into(), target);
+    let waiting = format!("{}-waiting", stage.queue);
+    stage.declare(&waiting, arguments).await;
+    for (body, millis) in [("a", "30"), ("b", "60")] {
+        let properties = BasicProperties::default().with_expiration(millis.into());
+        let options = BasicPublishOptions::default();
+        let key = waiting.as_str().into();
+        let confirm = stage
+            .control
+            .basic_publish("".into(), key, options, body.as_bytes(), properties)
+            .await;
+        confirm.unwrap().await.unwrap();
+    }
+    for _ in 0..2 {
+        stage.take_when_there().await;
+    }
+    let options = QueueDeleteOptions::default();
+    let deleting = stage.control.queue_delete(waiting.as_str().into(), options);
+    deleting.await.unwrap();
+}
+
+type Script = for<'a> fn(&'a mut Stage) -> BoxFuture<'a, ()>;
+
+/// The scripts, and whether their queue is full after one message.
+const SCRIPTS: [(&str, bool, Script); 11] = [
+    ("settling", false, |stage| Box::pin(settling(stage))),
+    ("requeueing", false, |stage| Box::pin(requeueing(stage))),
+    ("taking turns", false, |stage| Box::pin(taking_turns(stage))),
+    ("equal messages", false, |stage| {
+        Box::pin(equal_messages(stage))
+    }),
+    ("cancelling", false, |stage| Box::pin(cancelling(stage))),
+    ("missing queues", false, |stage| {
+        Box::pin(missing_queues(stage))
+    }),
+    ("bindings", false, |stage| Box::pin(bindings(stage))),
+    ("many publishes", false, |stage| {
+        Box::pin(many_publishes(stage))
+    }),
+    ("full queues", true, |stage| Box::pin(full_queues(stage))),
+    ("refused publishes", false, |stage| {
+        Box::pin(refused_publishes(stage))
+    }),
+    ("expirations", false, |stage| Box::pin(expirations(stage))),
+];
+
+/// Runs all scripts, and returns what the broker did in each.
+async fn traces(uri: &lapin::uri::AMQPUri) -> Vec<(&'static str, Vec<String>)> {
+    let mut traces = Vec::new();
+    for (name, is_limited, script) in SCRIPTS {
+        let arguments = if is_limited {
+            full_after_one()
+        } else {
+            FieldTable::default()
+        };
+        let mut stage = Stage::new(uri, arguments).await;
+        script(&mut stage).await;
+        let options = QueueDeleteOptions::default();
+        let deleting = stage
+            .control
+            .queue_delete(stage.queue.as_str().into(), options);
+        deleting.await.unwrap();
+        for connection in &stage.connections {
+            let _ = connection.close(200, "OK".into()).await;
+        }
+        traces.push((name, stage.trace));
+    }
+    traces
+}
+
+/// Runs all scripts on a simulated broker.
+fn simulated(seed: u64) -> Vec<(&'static str, Vec<String>)> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .start_paused(true)
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let broker = SimulatedBroker::new(seed, usize::MAX, None, |_| {});
+        let _simulation = Simulation::of(broker);
+        traces(&"amqp://simulated".parse().unwrap()).await
+    })
+}
+
+#[tokio::test]
+async fn the_simulated_broker_answers_as_a_real_one() {
+    let (uri, _broker) = super::broker().await;
+    let real = traces(&uri).await;
+    for seed in 0..20 {
+        let simulated = tokio::task::spawn_blocking(move || simulated(seed))
+            .await
+            .unwrap();
+        for (real, simulated) in real.iter().zip(&simulated) {
+            assert_eq!(simulated, real, "seed {seed}");
+        }
+        assert_eq!(simulated.len(), real.len());
+    }
+    assert!(real.iter().all(|(_, trace)| trace.len() > 1), "{real:?}");
+}
