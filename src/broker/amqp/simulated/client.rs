@@ -1,31 +1,26 @@
 //! The types of lapin that the adapter uses, each of which is lapin's own or a simulated one.
 
+pub(in crate::broker::amqp) use super::deliveries::{Acker, Consumer, Delivery, PublisherConfirm};
+
 use super::{
     SimulatedBroker,
-    frames::{Answer, Binding, Delivered, Publish, QueueLimits, Request, Settlement},
-    network::lost,
-    rules::ChannelId,
-    session::ConfirmationReceiver,
+    frames::{Answer, Binding, Publish, QueueLimits, Request},
 };
 use bytes::Bytes;
-use futures_util::{FutureExt, Stream, StreamExt, future::Either, stream};
+use futures_util::{Stream, future::Either, stream};
 use lapin::{
-    BasicProperties, Confirmation, Error, Event, ExchangeKind,
+    BasicProperties, Error, Event, ExchangeKind,
     message::BasicReturnMessage,
     options::{
-        BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicGetOptions,
-        BasicPublishOptions, BasicQosOptions, BasicRejectOptions, ConfirmSelectOptions,
-        ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions,
+        BasicCancelOptions, BasicConsumeOptions, BasicGetOptions, BasicPublishOptions,
+        BasicQosOptions, ConfirmSelectOptions, ExchangeDeclareOptions, QueueBindOptions,
+        QueueDeclareOptions, QueueDeleteOptions,
     },
     types::{AMQPValue, FieldTable, ShortString},
     uri::AMQPUri,
 };
-use std::{
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-};
-use tokio::{runtime::Handle, sync::mpsc, task::unconstrained};
+use std::sync::Arc;
+use tokio::runtime::Handle;
 
 /// Connects to the broker that this thread simulates. If it simulates none, connects over the network.
 pub(in crate::broker::amqp) async fn connect(
@@ -192,8 +187,9 @@ impl Channel {
                     tag: tag.clone(),
                 };
                 held.broker.ask(id, request).await?;
+                let broker = held.broker.clone();
                 Ok(Consumer::Simulated {
-                    held: held.clone(),
+                    broker,
                     id,
                     tag,
                     deliveries,
@@ -207,8 +203,15 @@ impl Channel {
         tag: ShortString,
         options: BasicCancelOptions,
     ) -> Result<(), Error> {
-        let name = tag.to_string();
-        ask!(self, real => real.basic_cancel(tag, options), Request::Cancel(name))
+        match self {
+            Self::Real(channel) => channel.basic_cancel(tag, options).await,
+            Self::Simulated(held, number) => {
+                let (id, tag) = ((held.id, *number), tag.to_string());
+                held.broker.ask(id, Request::Cancel(tag.clone())).await?;
+                held.broker.remove_consumer(id, &tag);
+                Ok(())
+            }
+        }
     }
 
     pub(in crate::broker::amqp) async fn confirm_select(
@@ -376,152 +379,6 @@ impl From<&FieldTable> for QueueLimits {
         Self {
             max_length,
             dead_letters_to,
-        }
-    }
-}
-
-/// Resolves with the broker's confirm.
-pub(in crate::broker::amqp) enum PublisherConfirm {
-    Real(lapin::PublisherConfirm),
-    Simulated(ConfirmationReceiver),
-}
-
-impl Future for PublisherConfirm {
-    type Output = Result<Confirmation, Error>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.get_mut() {
-            Self::Real(confirm) => confirm.poll_unpin(cx),
-            // As lapin's, it takes no part in tokio's budget: all confirms of a frame are seen together.
-            Self::Simulated(confirm) => unconstrained(confirm)
-                .poll_unpin(cx)
-                .map(|confirmation| confirmation.unwrap_or_else(|_| Err(lost()))),
-        }
-    }
-}
-
-/// A delivery as the adapter reads it.
-pub(in crate::broker::amqp) struct Delivery {
-    pub(in crate::broker::amqp) redelivered: bool,
-    pub(in crate::broker::amqp) properties: BasicProperties,
-    pub(in crate::broker::amqp) data: Vec<u8>,
-    pub(in crate::broker::amqp) acker: Acker,
-}
-
-/// The deliveries of one consumer.
-pub(in crate::broker::amqp) enum Consumer {
-    Real(lapin::Consumer),
-    Simulated {
-        held: Arc<Held>,
-        id: ChannelId,
-        tag: String,
-        deliveries: mpsc::UnboundedReceiver<Result<Delivered, Error>>,
-    },
-}
-
-impl Consumer {
-    pub(in crate::broker::amqp) fn tag(&self) -> ShortString {
-        match self {
-            Self::Real(consumer) => consumer.tag(),
-            Self::Simulated { tag, .. } => tag.as_str().into(),
-        }
-    }
-}
-
-impl Stream for Consumer {
-    type Item = Result<Delivery, Error>;
-
-    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        match self.get_mut() {
-            Self::Real(consumer) => consumer
-                .poll_next_unpin(cx)
-                .map(|next| next.map(|delivery| delivery.map(Delivery::real))),
-            Self::Simulated {
-                held,
-                id,
-                deliveries,
-                ..
-            } => deliveries.poll_recv(cx).map(|next| {
-                next.map(|delivery| delivery.map(|it| Delivery::simulated(it, &held.broker, *id)))
-            }),
-        }
-    }
-}
-
-impl Delivery {
-    fn real(delivery: lapin::message::Delivery) -> Self {
-        Self {
-            redelivered: delivery.redelivered,
-            properties: delivery.properties,
-            data: delivery.data,
-            acker: Acker::Real(delivery.acker),
-        }
-    }
-
-    fn simulated(delivery: Delivered, broker: &SimulatedBroker, channel: ChannelId) -> Self {
-        Self {
-            redelivered: delivery.redelivered,
-            properties: delivery.properties,
-            data: delivery.body.to_vec(),
-            acker: Acker::Simulated {
-                broker: broker.clone(),
-                channel,
-                delivery: delivery.number,
-            },
-        }
-    }
-}
-
-/// Settles one delivery.
-pub(in crate::broker::amqp) enum Acker {
-    Real(lapin::Acker),
-    Simulated {
-        broker: SimulatedBroker,
-        channel: ChannelId,
-        delivery: u64,
-    },
-}
-
-impl Acker {
-    pub(in crate::broker::amqp) async fn ack(
-        &self,
-        options: BasicAckOptions,
-    ) -> Result<bool, Error> {
-        match self {
-            Self::Real(acker) => acker.ack(options).await,
-            Self::Simulated {
-                broker,
-                channel,
-                delivery,
-            } => broker.settle(*channel, *delivery, Settlement::Ack).await,
-        }
-    }
-
-    pub(in crate::broker::amqp) async fn reject(
-        &self,
-        options: BasicRejectOptions,
-    ) -> Result<bool, Error> {
-        let settlement = if options.requeue {
-            Settlement::Requeue
-        } else {
-            Settlement::Reject
-        };
-        match self {
-            Self::Real(acker) => acker.reject(options).await,
-            Self::Simulated {
-                broker,
-                channel,
-                delivery,
-            } => broker.settle(*channel, *delivery, settlement).await,
-        }
-    }
-
-    pub(in crate::broker::amqp) fn usable(&self) -> bool {
-        match self {
-            Self::Real(acker) => acker.usable(),
-            Self::Simulated {
-                broker, channel, ..
-            } => broker.is_channel_open(*channel),
         }
     }
 }

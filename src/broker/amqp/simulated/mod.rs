@@ -4,13 +4,16 @@
 //! The adapter runs on it unchanged: [`client`] has the types of lapin that the adapter uses, and each is lapin's own or a
 //! simulated one. lapin itself cannot be simulated, because it reads and writes in a thread of its own.
 //!
-//! `session` keeps what lapin keeps of a connection. `network` moves frames, and loses them. `rules` and `queue` are the
-//! broker. `tests/scripts` runs the same scripts on RabbitMQ and on this broker.
+//! `session` keeps what lapin keeps of a connection. `network` moves frames, and loses them. `rules`, `publishing` and
+//! `queue` are the broker. `tests/scripts` runs the same scripts on RabbitMQ and on this broker.
 
+mod calls;
 pub(super) mod client;
+mod deliveries;
 mod frames;
 mod network;
 mod observed;
+mod publishing;
 mod queue;
 mod rules;
 mod session;

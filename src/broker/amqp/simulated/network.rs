@@ -3,21 +3,20 @@
 //! ends learn of it later, each at its own time.
 
 use super::{
-    frames::{Answer, Event, Frame, Publish, Request},
+    frames::{Event, Frame, Request},
     observed::Observed,
-    rules::{ChannelId, Rules},
+    rules::Rules,
     session::Session,
 };
 use lapin::Error;
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
-    future::pending,
     io,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 use tokio::{
-    sync::{Notify, mpsc, oneshot},
+    sync::{Notify, oneshot},
     time::sleep,
 };
 
@@ -42,21 +41,21 @@ pub(crate) struct SimulatedBroker(Arc<Mutex<State>>);
 pub(super) struct State {
     pub(super) rules: Rules,
     rng: fastrand::Rng,
-    links: BTreeMap<u64, Link>,
-    last_connection: u64,
-    refuses: bool,
+    pub(super) links: BTreeMap<u64, Link>,
+    pub(super) last_connection: u64,
+    pub(super) refuses: bool,
     holds_confirms: bool,
     /// Users whose process has ended. They learn nothing more.
     dead: BTreeSet<String>,
-    observer: Observer,
-    sabotage: Option<Sabotage>,
+    pub(super) observer: Observer,
+    pub(super) sabotage: Option<Sabotage>,
 }
 
 /// One connection.
-struct Link {
-    user: String,
+pub(super) struct Link {
+    pub(super) user: String,
     name: String,
-    session: Session,
+    pub(super) session: Session,
     to_broker: VecDeque<Frame>,
     to_client: VecDeque<(u16, Event)>,
     wake: Arc<Notify>,
@@ -66,7 +65,7 @@ struct Link {
 }
 
 impl Link {
-    fn new(user: String, name: String) -> Self {
+    pub(super) fn new(user: String, name: String) -> Self {
         Self {
             user,
             name,
@@ -101,7 +100,7 @@ impl SimulatedBroker {
         })))
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -180,158 +179,8 @@ impl SimulatedBroker {
         self.flush(&mut state);
     }
 
-    /// Connects as a user. `name` says what the connection is for.
-    pub(super) async fn connect(&self, user: String, name: String) -> Result<u64, Error> {
-        let pause = self.state().pause();
-        sleep(pause).await;
-        let is_dead = self.state().dead.contains(&user);
-        if is_dead {
-            pending::<()>().await;
-        }
-        let mut state = self.state();
-        if state.refuses {
-            return Err(io::Error::from(io::ErrorKind::ConnectionRefused).into());
-        }
-        state.last_connection += 1;
-        let id = state.last_connection;
-        (state.observer)(Observed::Connected {
-            connection: id,
-            user: user.clone(),
-            name: name.clone(),
-        });
-        state.links.insert(id, Link::new(user, name));
-        drop(state);
-        tokio::spawn(self.clone().move_frames(id));
-        Ok(id)
-    }
-
-    /// Sends a request, and waits for its answer.
-    pub(super) async fn ask(&self, id: ChannelId, request: Request) -> Result<Answer, Error> {
-        let answer = {
-            let mut state = self.state();
-            let link = state.link(id.0)?;
-            let answer = link.session.ask(id.1)?;
-            link.send(id.1, request, None);
-            answer
-        };
-        answer.await.unwrap_or_else(|_| Err(lost()))
-    }
-
-    /// Opens a channel, and returns its number.
-    pub(super) async fn open_channel(&self, connection: u64) -> Result<u16, Error> {
-        let number = self.state().link(connection)?.session.open_channel()?;
-        self.ask((connection, number), Request::OpenChannel).await?;
-        Ok(number)
-    }
-
-    /// Sends a publish. Returns what resolves with its confirm.
-    pub(super) async fn publish(
-        &self,
-        id: ChannelId,
-        publish: Publish,
-    ) -> Result<super::session::ConfirmationReceiver, Error> {
-        let (written, sent) = oneshot::channel();
-        let confirm = {
-            let mut state = self.state();
-            let sabotage = state.sabotage;
-            let link = state.link(id.0)?;
-            let confirm = link.session.publish(id.1)?;
-            link.send(id.1, Request::Publish(publish), Some(written));
-            if sabotage == Some(Sabotage::Confirm) {
-                link.session.confirm_last(id.1);
-            }
-            confirm
-        };
-        sent.await.map_err(|_| lost())?;
-        Ok(confirm)
-    }
-
-    /// Sends a verdict. Returns false if the channel is closed.
-    pub(super) async fn settle(
-        &self,
-        id: ChannelId,
-        delivery: u64,
-        settlement: super::frames::Settlement,
-    ) -> Result<bool, Error> {
-        let (written, sent) = oneshot::channel();
-        {
-            let mut state = self.state();
-            let State {
-                links,
-                observer,
-                dead,
-                ..
-            } = &mut *state;
-            let Some(link) = links.get_mut(&id.0) else {
-                return Ok(false);
-            };
-            if !link.session.is_channel_open(id.1) {
-                return Ok(false);
-            }
-            if !dead.contains(&link.user) {
-                observer(Observed::SettlementSent {
-                    channel: id,
-                    delivery,
-                });
-            }
-            link.send(id.1, Request::Settle(delivery, settlement), Some(written));
-        }
-        sent.await.map_err(|_| lost())?;
-        Ok(true)
-    }
-
-    pub(super) fn add_consumer(
-        &self,
-        id: ChannelId,
-        tag: String,
-    ) -> mpsc::UnboundedReceiver<Result<super::frames::Delivered, Error>> {
-        let (sender, deliveries) = mpsc::unbounded_channel();
-        if let Some(link) = self.state().links.get_mut(&id.0) {
-            link.session.add_consumer(id.1, tag, sender);
-        }
-        deliveries
-    }
-
-    pub(super) fn is_open(&self, connection: u64) -> bool {
-        let state = self.state();
-        let link = state.links.get(&connection);
-        link.is_some_and(|link| link.session.is_open())
-    }
-
-    pub(super) fn is_channel_open(&self, id: ChannelId) -> bool {
-        let state = self.state();
-        let link = state.links.get(&id.0);
-        link.is_some_and(|link| link.session.is_channel_open(id.1))
-    }
-
-    pub(super) fn listen(&self, connection: u64) -> mpsc::UnboundedReceiver<lapin::Event> {
-        match self.state().links.get_mut(&connection) {
-            Some(link) => link.session.listen(),
-            None => mpsc::unbounded_channel().1,
-        }
-    }
-
-    /// Nobody holds the connection any more: it is closed, and nobody waits for that.
-    pub(super) fn abandon(&self, connection: u64) {
-        if let Some(link) = self.state().links.get_mut(&connection)
-            && link.session.is_open()
-        {
-            link.send(0, Request::CloseConnection, None);
-            link.session.end(&lost());
-        }
-    }
-
-    /// The client closes the connection.
-    pub(super) async fn close(&self, connection: u64) -> Result<(), Error> {
-        let closed = self.ask((connection, 0), Request::CloseConnection).await;
-        if let Some(link) = self.state().links.get_mut(&connection) {
-            link.session.end(&lost());
-        }
-        closed.map(|_| ())
-    }
-
     /// Moves the frames of a connection until it is over.
-    async fn move_frames(self, id: u64) {
+    pub(super) async fn move_frames(self, id: u64) {
         loop {
             let (pause, wake) = {
                 let mut state = self.state();
@@ -451,7 +300,12 @@ impl SimulatedBroker {
 }
 
 impl Link {
-    fn send(&mut self, channel: u16, request: Request, written: Option<oneshot::Sender<()>>) {
+    pub(super) fn send(
+        &mut self,
+        channel: u16,
+        request: Request,
+        written: Option<oneshot::Sender<()>>,
+    ) {
         self.to_broker.push_back(Frame {
             channel,
             request,
@@ -462,12 +316,16 @@ impl Link {
 }
 
 impl State {
-    fn link(&mut self, id: u64) -> Result<&mut Link, Error> {
+    pub(super) fn is_dead(&self, user: &str) -> bool {
+        self.dead.contains(user)
+    }
+
+    pub(super) fn link(&mut self, id: u64) -> Result<&mut Link, Error> {
         self.links.get_mut(&id).ok_or_else(lost)
     }
 
     /// How long the next frames take. Most take no time, and a few take long.
-    fn pause(&mut self) -> Duration {
+    pub(super) fn pause(&mut self) -> Duration {
         Duration::from_millis(match self.rng.u32(0..20) {
             0..12 => 0,
             12..19 => self.rng.u64(0..4),

@@ -6,7 +6,6 @@ use super::{
     observed::{Observed, Outcome},
     queue::{Message, Queue},
 };
-use crate::{broker::amqp::table, protocol::Headers};
 use lapin::{Error, ErrorKind, protocol::AMQPError};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,13 +14,13 @@ pub(super) type ChannelId = (u64, u16);
 
 /// The broker's side of a channel.
 #[derive(Default)]
-struct Channel {
+pub(super) struct Channel {
     /// The prefetch of later consumers; 0 is none.
     prefetch: u16,
-    has_confirms: bool,
-    published: u64,
+    pub(super) has_confirms: bool,
+    pub(super) published: u64,
     /// The outcomes of publishes whose confirm is not sent yet.
-    unconfirmed: BTreeMap<u64, Outcome>,
+    pub(super) unconfirmed: BTreeMap<u64, Outcome>,
     last_delivery: u64,
     unsettled: BTreeMap<u64, Unsettled>,
     consumers: BTreeMap<String, Consumer>,
@@ -41,13 +40,13 @@ struct Unsettled {
 }
 
 pub(super) struct Rules {
-    queues: BTreeMap<String, Queue>,
-    exchanges: BTreeSet<String>,
-    bindings: BTreeSet<Binding>,
+    pub(super) queues: BTreeMap<String, Queue>,
+    pub(super) exchanges: BTreeSet<String>,
+    pub(super) bindings: BTreeSet<Binding>,
     channels: BTreeMap<ChannelId, Channel>,
     /// The largest body, in bytes. A larger one closes its channel.
     pub(super) max_message: usize,
-    last_message: u64,
+    pub(super) last_message: u64,
     /// What the broker sends; the network takes it.
     pub(super) sent: Vec<(ChannelId, Event)>,
     /// What has happened; the network takes it.
@@ -252,7 +251,7 @@ impl Rules {
         self.sent.push((id, confirm));
     }
 
-    fn channel(&mut self, id: ChannelId) -> &mut Channel {
+    pub(super) fn channel(&mut self, id: ChannelId) -> &mut Channel {
         self.channels.entry(id).or_default()
     }
 
@@ -261,7 +260,7 @@ impl Rules {
     }
 
     /// Closes a channel because of an error. The confirms that it owes are never sent.
-    fn fail(&mut self, id: ChannelId, code: u16, text: String) {
+    pub(super) fn fail(&mut self, id: ChannelId, code: u16, text: String) {
         self.close(id);
         let error = AMQPError::from_id(code, text.into());
         let error = error.map_or_else(
@@ -330,7 +329,7 @@ impl Rules {
     }
 
     /// Delivers messages to the consumers in turn, while one of them may have more.
-    fn dispatch(&mut self, name: &str) {
+    pub(super) fn dispatch(&mut self, name: &str) {
         let Some(queue) = self.queues.get_mut(name) else {
             return;
         };
@@ -405,101 +404,6 @@ impl Rules {
         self.enqueue(&target, &publish, None);
         self.dispatch(&target);
     }
-
-    fn publish(&mut self, id: ChannelId, publish: Publish) {
-        let size = publish.body.len();
-        let channel = self.channel(id);
-        channel.published += 1;
-        let number = channel.published;
-        let observe = |rules: &mut Self, outcome| {
-            rules.observed.push(Observed::Published {
-                channel: id,
-                number,
-                key: publish.key.clone(),
-                headers: headers_of(&publish),
-                body: publish.body.clone(),
-                outcome,
-            });
-        };
-        if size > self.max_message {
-            let max = self.max_message;
-            let text = format!(
-                "PRECONDITION_FAILED - message size {size} is larger than configured max size {max}"
-            );
-            observe(self, Outcome::Refused);
-            return self.fail(id, 406, text);
-        }
-        if !publish.exchange.is_empty() && !self.exchanges.contains(&publish.exchange) {
-            let text = format!(
-                "NOT_FOUND - no exchange '{}' in vhost '/'",
-                publish.exchange
-            );
-            observe(self, Outcome::Refused);
-            return self.fail(id, 404, text);
-        }
-        let queues = self.route(&publish);
-        let outcome = if queues.is_empty() {
-            Outcome::Returned
-        } else if queues.iter().any(|queue| self.queues[queue].refuses()) {
-            Outcome::Nacked
-        } else {
-            Outcome::Taken
-        };
-        observe(self, outcome);
-        if outcome == Outcome::Returned && publish.mandatory {
-            self.sent.push((id, Event::Return(publish.clone())));
-        }
-        let channel = self.channel(id);
-        if channel.has_confirms {
-            channel.unconfirmed.insert(number, outcome);
-        }
-        // A queue takes a message even if another one refuses it.
-        for queue in queues {
-            if !self.queues[&queue].refuses() {
-                self.enqueue(&queue, &publish, Some(id));
-                self.dispatch(&queue);
-            }
-        }
-    }
-
-    fn route(&self, publish: &Publish) -> Vec<String> {
-        if publish.exchange.is_empty() {
-            let queue = self.queues.contains_key(&publish.key);
-            return queue.then(|| publish.key.clone()).into_iter().collect();
-        }
-        let bound = self.bindings.iter().filter(|binding| {
-            binding.exchange == publish.exchange
-                && binding.key == publish.key
-                && self.queues.contains_key(&binding.queue)
-        });
-        bound.map(|binding| binding.queue.clone()).collect()
-    }
-
-    fn enqueue(&mut self, name: &str, publish: &Publish, from: Option<ChannelId>) {
-        let Some(queue) = self.queues.get_mut(name) else {
-            return;
-        };
-        self.last_message += 1;
-        let message = Message::new(self.last_message, publish);
-        self.observed.push(Observed::Enqueued {
-            queue: name.to_owned(),
-            number: self.last_message,
-            from: from.map(|(connection, _)| connection),
-            headers: headers_of(publish),
-            body: publish.body.clone(),
-        });
-        let expiration = publish.properties.expiration().as_ref();
-        let expiration = expiration.and_then(|text| text.as_str().parse().ok());
-        let position = queue.add(message);
-        if let Some(millis) = expiration {
-            self.expiring.push((name.to_owned(), position, millis));
-        }
-    }
-}
-
-fn headers_of(publish: &Publish) -> Headers {
-    let headers = publish.properties.headers().as_ref();
-    headers.map(table::to_json).unwrap_or_default()
 }
 
 impl Message {

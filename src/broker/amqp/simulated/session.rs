@@ -119,6 +119,12 @@ impl Session {
         }
     }
 
+    pub(super) fn remove_consumer(&mut self, number: u16, tag: &str) {
+        if let Some(channel) = self.channels.get_mut(&number) {
+            channel.consumers.remove(tag);
+        }
+    }
+
     /// Handles what the broker sends. Returns the publishes that are confirmed by it.
     pub(super) fn receive(
         &mut self,

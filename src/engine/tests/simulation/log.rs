@@ -46,9 +46,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for LogWatch {
             let mut scope = context.event_scope(event)?;
             scope.find_map(|span| span.extensions().get::<MessageClass>().map(|class| class.0))
         };
-        if let Some(class) = fields.class.or_else(of_span) {
-            self.0.lock().logged(class);
-        }
+        self.0.lock().logged(fields.class.or_else(of_span));
     }
 }
 

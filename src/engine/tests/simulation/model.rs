@@ -145,8 +145,8 @@ pub(super) struct Model {
     returned: BTreeSet<(ChannelId, u64)>,
     /// The ids of error events by process and class.
     told: BTreeMap<(usize, u32), BTreeSet<String>>,
-    /// Errors in the log, by class.
-    logged: BTreeMap<u32, u32>,
+    /// Errors in the log, by class. The log does not name the class of every message without an id.
+    logged: BTreeMap<Option<u32>, u32>,
     rejects: BTreeMap<(usize, u32), usize>,
     /// Rebounds that the broker has taken, and those that have settled a message.
     rebounds: BTreeMap<(usize, u32), (usize, usize)>,
@@ -264,9 +264,9 @@ impl Model {
         }
     }
 
-    /// The log holds the error of a message of this class.
-    pub(super) fn logged(&mut self, class: u32) {
-        self.note(&format!("the log has an error of class {class}"));
+    /// The log holds the error of a message, if it says so of this class.
+    pub(super) fn logged(&mut self, class: Option<u32>) {
+        self.note(&format!("the log has an error of class {class:?}"));
         *self.logged.entry(class).or_default() += 1;
     }
 
@@ -276,15 +276,7 @@ impl Model {
                 connection,
                 user,
                 name,
-            } => {
-                let process = user.trim_start_matches("process-").parse();
-                let process = process.unwrap_or_default();
-                let role = name.rsplit('-').next().unwrap_or_default();
-                self.note(&format!(
-                    "process {process} connects to {role}: {connection}"
-                ));
-                self.connections.insert(connection, process);
-            }
+            } => self.connected(connection, &user, &name),
             Observed::Cut { connection } => {
                 self.note(&format!("connection {connection} is cut"));
                 self.counts.cuts += 1;
@@ -294,6 +286,24 @@ impl Model {
             Observed::Lost { connection } => {
                 self.note(&format!("the client has lost connection {connection}"));
             }
+            Observed::Received { channel, delivery } => self.received(channel, delivery),
+            Observed::SettlementSent { channel, delivery } => {
+                self.settlement_sent(channel, delivery);
+            }
+            Observed::Confirmed {
+                channel,
+                number,
+                ack,
+            } => self.confirmed(channel, number, ack),
+            Observed::ReturnReceived { channel, key, body } => {
+                self.return_received(channel, &key, &body);
+            }
+            at_broker => self.observe_broker(at_broker),
+        }
+    }
+
+    fn observe_broker(&mut self, observed: Observed) {
+        match observed {
             Observed::Enqueued {
                 queue,
                 number,
@@ -318,10 +328,6 @@ impl Model {
                 ));
                 self.deliveries.insert((channel, delivery), number);
             }
-            Observed::Received { channel, delivery } => self.received(channel, delivery),
-            Observed::SettlementSent { channel, delivery } => {
-                self.settlement_sent(channel, delivery);
-            }
             Observed::Settled {
                 connection,
                 number,
@@ -339,15 +345,18 @@ impl Model {
                 body,
                 outcome,
             } => self.published((channel, number), &key, &headers, &body, outcome),
-            Observed::Confirmed {
-                channel,
-                number,
-                ack,
-            } => self.confirmed(channel, number, ack),
-            Observed::ReturnReceived { channel, key, body } => {
-                self.return_received(channel, &key, &body);
-            }
+            at_client => self.observe(at_client),
         }
+    }
+
+    fn connected(&mut self, connection: u64, user: &str, name: &str) {
+        let process = user.trim_start_matches("process-").parse();
+        let process = process.unwrap_or_default();
+        let role = name.rsplit('-').next().unwrap_or_default();
+        self.note(&format!(
+            "process {process} connects to {role}: {connection}"
+        ));
+        self.connections.insert(connection, process);
     }
 
     fn process_of(&self, connection: u64) -> usize {

@@ -69,15 +69,7 @@ impl Run {
                 let body = self.event("data", Emission::Required);
                 emitter.data(&body).await?;
             }
-            Op::Fire => {
-                let body = self.event("data", Emission::Required);
-                let emitter = emitter.clone();
-                let mut emitting = Box::pin(async move { emitter.data(&body).await });
-                // The first poll emits it while the message is processed.
-                if (&mut emitting).now_or_never().is_none() {
-                    tokio::spawn(emitting);
-                }
-            }
+            Op::Fire => self.fire(emitter),
             Op::Custom => {
                 let body = self.event("custom", Emission::Required);
                 let message = Message::new(body).with_header(ROUTING_KEY_HEADER, "custom");
@@ -104,14 +96,7 @@ impl Run {
                     .await?;
             }
             Op::Sleep(millis) => sleep(Duration::from_millis(*millis)).await,
-            Op::Late(millis) => {
-                let body = self.event("data", Emission::Late);
-                let (emitter, pause) = (emitter.clone(), Duration::from_millis(*millis));
-                tokio::spawn(async move {
-                    sleep(pause).await;
-                    let _ = emitter.data(&body).await;
-                });
-            }
+            Op::Late(millis) => self.emit_late(emitter, Duration::from_millis(*millis)),
             Op::Fail => anyhow::bail!("class {} fails", self.class),
             Op::Panic => {
                 self.model.lock().ended(self.number, End::Failed);
@@ -121,6 +106,25 @@ impl Run {
             Op::Rebound => return Err(Rebound::because("busy").into()),
         }
         Ok(())
+    }
+
+    fn fire(&mut self, emitter: &Emitter) {
+        let body = self.event("data", Emission::Required);
+        let emitter = emitter.clone();
+        let mut emitting = Box::pin(async move { emitter.data(&body).await });
+        // The first poll emits it while the message is processed.
+        if (&mut emitting).now_or_never().is_none() {
+            tokio::spawn(emitting);
+        }
+    }
+
+    fn emit_late(&mut self, emitter: &Emitter, pause: Duration) {
+        let body = self.event("data", Emission::Late);
+        let emitter = emitter.clone();
+        tokio::spawn(async move {
+            sleep(pause).await;
+            let _ = emitter.data(&body).await;
+        });
     }
 
     /// The body of the next event.

@@ -14,7 +14,7 @@ use crate::{
     },
     clients::platform::StepData,
     engine::Shutdown,
-    settings::Mode,
+    settings::{Mode, Settings},
 };
 use serde_json::json;
 use std::{sync::Arc, time::Duration};
@@ -141,26 +141,7 @@ fn run(
     shutdown: Shutdown,
 ) -> impl Future<Output = Result<(), TransportError>> + Send + use<> {
     let component = module::component(model, number);
-    let settings = settings(&[
-        ("AMQP_URI", &format!("amqp://{}@simulated", user(number))),
-        ("API_URI", "http://api.invalid"),
-        ("API_REQUEST_RETRY_ATTEMPTS", "2"),
-        ("LISTEN_MESSAGES_ON", QUEUE),
-        ("ERROR_ROUTING_KEY", ERRORS),
-        ("UPDATE_KEYS_ROUTING_KEY", "keys"),
-        ("RABBITMQ_PREFETCH_SAILOR", &plan.prefetch.to_string()),
-        ("SHUTDOWN_TIMEOUT", &plan.shutdown_timeout.to_string()),
-        ("BINDING_TIMEOUT", &plan.binding_timeout.to_string()),
-        (
-            "UNBOUND_ROUTING_KEYS",
-            if plan.unbound_is_error { "error" } else { "" },
-        ),
-        ("REBOUND_INITIAL_EXPIRATION", "500"),
-        ("REBOUND_LIMIT", "2"),
-        ("AMQP_PUBLISH_MAX_RETRY_DELAY", "4000"),
-        ("ERROR_RATE_LIMIT", "100000"),
-        ("SNAPSHOT_RATE_LIMIT", "100000"),
-    ]);
+    let settings = settings_of(number, plan);
     let config = if plan.has_account {
         json!({ "_account": "account" })
     } else {
@@ -184,4 +165,27 @@ fn run(
         let deliveries = engine.transport.consume().await?;
         Arc::new(engine).run(deliveries, &shutdown).await
     }
+}
+
+fn settings_of(number: usize, plan: &Plan) -> Settings {
+    settings(&[
+        ("AMQP_URI", &format!("amqp://{}@simulated", user(number))),
+        ("API_URI", "http://api.invalid"),
+        ("API_REQUEST_RETRY_ATTEMPTS", "2"),
+        ("LISTEN_MESSAGES_ON", QUEUE),
+        ("ERROR_ROUTING_KEY", ERRORS),
+        ("UPDATE_KEYS_ROUTING_KEY", "keys"),
+        ("RABBITMQ_PREFETCH_SAILOR", &plan.prefetch.to_string()),
+        ("SHUTDOWN_TIMEOUT", &plan.shutdown_timeout.to_string()),
+        ("BINDING_TIMEOUT", &plan.binding_timeout.to_string()),
+        (
+            "UNBOUND_ROUTING_KEYS",
+            if plan.unbound_is_error { "error" } else { "" },
+        ),
+        ("REBOUND_INITIAL_EXPIRATION", "500"),
+        ("REBOUND_LIMIT", "2"),
+        ("AMQP_PUBLISH_MAX_RETRY_DELAY", "4000"),
+        ("ERROR_RATE_LIMIT", "100000"),
+        ("SNAPSHOT_RATE_LIMIT", "100000"),
+    ])
 }

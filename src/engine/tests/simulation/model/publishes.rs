@@ -50,7 +50,11 @@ impl Model {
         body: &[u8],
         outcome: Outcome,
     ) {
-        let id = self.contents.event(key, body);
+        // What is refused need not be read.
+        let id = match outcome {
+            Outcome::Refused => None,
+            _ => self.contents.event(key, body),
+        };
         self.note(&format!(
             "{key} {id:?} arrives on {channel:?} as {number}: {outcome:?}"
         ));

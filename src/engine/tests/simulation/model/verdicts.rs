@@ -122,7 +122,7 @@ impl Model {
             .unwrap_or_default();
         taken > used
             || self.told.contains_key(&(process, class))
-            || self.logged.contains_key(&class)
+            || self.logged.contains_key(&Some(class))
     }
 
     /// Whether each rejected message of this class has its own error event, or its own error in the log.
@@ -131,13 +131,19 @@ impl Model {
             .told
             .get(&(process, class))
             .map_or(0, |told| told.len());
-        let logged = self.logged.get(&class).copied().unwrap_or_default();
+        let logged = |class| self.logged.get(&class).copied().unwrap_or_default() as usize;
+        let mut of_class = self
+            .messages
+            .values()
+            .filter(|message| message.class == class);
+        let has_id = of_class.all(|message| message.has_id);
+        let unnamed = if has_id { 0 } else { logged(None) };
         let rejected = self
             .rejects
             .get(&(process, class))
             .copied()
             .unwrap_or_default();
-        rejected <= events + logged as usize
+        rejected <= events + logged(Some(class)) + unnamed
     }
 
     /// The exception in docs/guarantees.md: a message with an id that is equal to a settled one can be taken for it. The
