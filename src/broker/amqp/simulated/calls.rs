@@ -47,6 +47,9 @@ impl SimulatedBroker {
             let mut state = self.state();
             let link = state.link(id.0)?;
             let answer = link.session.ask(id.1)?;
+            if let Request::ConfirmSelect = request {
+                link.session.select_confirms(id.1);
+            }
             link.send(id.1, request, None);
             answer
         };

@@ -30,6 +30,7 @@ struct Channel {
     error: Option<Error>,
     /// The requests that wait for an answer, the oldest first.
     waiting: VecDeque<AnswerSender>,
+    has_confirms: bool,
     published: u64,
     unconfirmed: BTreeMap<u64, oneshot::Sender<Result<Confirmation, Error>>>,
     /// Returns that the next confirms carry.
@@ -95,12 +96,23 @@ impl Session {
         Ok(answer)
     }
 
+    /// From now on the broker confirms publishes of this channel.
+    pub(super) fn select_confirms(&mut self, number: u16) {
+        if let Some(channel) = self.channels.get_mut(&number) {
+            channel.has_confirms = true;
+        }
+    }
+
     /// Notes a publish, and returns where its confirm arrives.
     pub(super) fn publish(&mut self, number: u16) -> Result<ConfirmationReceiver, Error> {
         let channel = self.open(number)?;
         let (sender, confirm) = oneshot::channel();
         channel.published += 1;
-        channel.unconfirmed.insert(channel.published, sender);
+        if channel.has_confirms {
+            channel.unconfirmed.insert(channel.published, sender);
+        } else {
+            let _ = sender.send(Ok(Confirmation::NotRequested));
+        }
         Ok(confirm)
     }
 

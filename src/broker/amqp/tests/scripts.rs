@@ -264,7 +264,7 @@ const SCRIPTS: [(&str, bool, Script); 11] = [
 ];
 
 /// Runs all scripts, and returns what the broker did in each.
-async fn traces(uri: &lapin::uri::AMQPUri) -> Vec<(&'static str, Vec<String>)> {
+async fn traces(uri: &lapin::uri::AMQPUri, is_lasting: bool) -> Vec<(&'static str, Vec<String>)> {
     let mut traces = Vec::new();
     for (name, is_limited, script) in SCRIPTS {
         let arguments = if is_limited {
@@ -272,7 +272,7 @@ async fn traces(uri: &lapin::uri::AMQPUri) -> Vec<(&'static str, Vec<String>)> {
         } else {
             FieldTable::default()
         };
-        let mut stage = Stage::new(uri, arguments).await;
+        let mut stage = Stage::new(uri, arguments, is_lasting).await;
         script(&mut stage).await;
         let options = QueueDeleteOptions::default();
         let deleting = stage
@@ -297,14 +297,14 @@ fn simulated(seed: u64) -> Vec<(&'static str, Vec<String>)> {
     runtime.block_on(async {
         let broker = SimulatedBroker::new(seed, usize::MAX, None, |_| {});
         let _simulation = Simulation::of(broker);
-        traces(&"amqp://simulated".parse().unwrap()).await
+        traces(&"amqp://simulated".parse().unwrap(), false).await
     })
 }
 
 #[tokio::test]
 async fn the_simulated_broker_answers_as_a_real_one() {
-    let (uri, _broker) = super::broker().await;
-    let real = traces(&uri).await;
+    let (uri, broker) = super::broker().await;
+    let real = traces(&uri, broker.is_none()).await;
     for seed in 0..20 {
         let simulated = tokio::task::spawn_blocking(move || simulated(seed))
             .await

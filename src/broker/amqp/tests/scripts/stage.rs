@@ -24,6 +24,7 @@ use tokio::{runtime::Handle, time::sleep};
 /// One broker, with a queue and an exchange that only this script uses.
 pub(super) struct Stage {
     uri: lapin::uri::AMQPUri,
+    is_lasting: bool,
     pub(super) queue: String,
     pub(super) exchange: String,
     pub(super) control: Channel,
@@ -33,7 +34,12 @@ pub(super) struct Stage {
 }
 
 impl Stage {
-    pub(super) async fn new(uri: &lapin::uri::AMQPUri, arguments: FieldTable) -> Self {
+    /// `is_lasting` means that the broker outlives the test.
+    pub(super) async fn new(
+        uri: &lapin::uri::AMQPUri,
+        arguments: FieldTable,
+        is_lasting: bool,
+    ) -> Self {
         let name = uuid::Uuid::new_v4();
         let connection = connect(uri).await;
         let control = connection.create_channel().await.unwrap();
@@ -43,6 +49,7 @@ impl Stage {
             .unwrap();
         let stage = Self {
             uri: uri.clone(),
+            is_lasting,
             queue: format!("in-{name}"),
             exchange: format!("x-{name}"),
             control,
@@ -64,8 +71,10 @@ impl Stage {
     }
 
     pub(super) async fn declare(&self, queue: &str, mut arguments: FieldTable) {
-        // Leaves nothing behind on a broker that outlives the test.
-        arguments.insert("x-expires".into(), AMQPValue::LongInt(60_000));
+        if self.is_lasting {
+            // Leaves nothing behind.
+            arguments.insert("x-expires".into(), AMQPValue::LongInt(60_000));
+        }
         let options = QueueDeclareOptions::default();
         let declared = self.control.queue_declare(queue.into(), options, arguments);
         declared.await.unwrap();
