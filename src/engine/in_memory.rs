@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     broker::{
-        memory::{self, Done, MemoryBroker, MemoryTransport, What},
+        memory::{self, Done, MemoryBroker, What},
         transport::{Transport, Verdict},
     },
     clients::{http, platform::StepData},
@@ -53,7 +53,13 @@ impl InMemoryStep {
             ..empty_step()
         };
         let deliveries = transport.consume().await?;
-        let engine = Arc::new(engine(component, Settings::read(get)?, data, transport)?);
+        let engine = Arc::new(engine(
+            component,
+            Settings::read(get)?,
+            data,
+            transport,
+            http::client_without_redirects()?,
+        )?);
         let shutdown = Shutdown::default();
         let stop = shutdown.graceful.clone().drop_guard();
         TaskTracker::new().spawn(async move { engine.run(deliveries, &shutdown).await });
@@ -113,17 +119,17 @@ pub(super) fn empty_step() -> StepData {
     }
 }
 
-/// Creates the engine of a step that the platform has not been asked for.
-pub(super) fn engine(
+/// Creates the engine of a step that the platform has not been asked for. `direct` sends requests to the platform.
+pub(super) fn engine<T: Transport>(
     component: &Component,
     settings: Settings,
     data: StepData,
-    transport: MemoryTransport,
-) -> anyhow::Result<Engine<MemoryTransport>> {
+    transport: T,
+    direct: reqwest::Client,
+) -> anyhow::Result<Engine<T>> {
     let Mode::Run(run) = settings.mode else {
         anyhow::bail!("these are not the settings of a step that processes messages")
     };
-    let direct = http::client_without_redirects()?;
     let platform = platform_client(direct.clone(), &settings.api, &settings.identity);
     let (module, function) = component.module(&settings.identity.function)?;
     let prepared = PreparedStep {

@@ -8,11 +8,11 @@
 
 use super::{
     attempt_error::AttemptError,
+    client::Channel,
     pending_publish::{PendingPublish, message_id},
 };
 use lapin::{
-    Channel, Confirmation, message::BasicReturnMessage, options::BasicPublishOptions,
-    types::ShortString,
+    Confirmation, message::BasicReturnMessage, options::BasicPublishOptions, types::ShortString,
 };
 use std::collections::BTreeMap;
 

@@ -1,18 +1,15 @@
 //! Connections to the broker: how they are opened and closed, and the thread that they run on.
 
 use super::{
+    client::{self, Connection},
     error::{BrokerError, describe, is_about_tls},
-    guard,
 };
 use crate::{
     broker::transport::TransportError,
     clients::{retry::RetryPolicy, tls},
     settings::AmqpSettings,
 };
-use lapin::{
-    Connection, ConnectionProperties,
-    uri::{AMQPScheme, AMQPUri},
-};
+use lapin::uri::{AMQPScheme, AMQPUri};
 use secrecy::{ExposeSecret, SecretString};
 use std::{fmt, io, time::Duration};
 use tokio::{
@@ -49,6 +46,12 @@ impl AmqpThread {
     }
 
     fn spawn() -> io::Result<Self> {
+        #[cfg(test)]
+        if super::simulated::current().is_some() {
+            // A simulation runs in one thread.
+            let (handle, stop) = (Handle::current(), CancellationToken::new());
+            return Ok(Self { handle, stop });
+        }
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
@@ -137,10 +140,9 @@ impl Connector {
             authority.host, authority.port
         );
         let name = format!("{}-{role}", self.hostname);
-        let properties = ConnectionProperties::default().with_connection_name(name.into());
         let limit = self.uri.query.connection_timeout;
         let limit = limit.map_or(CONNECT_TIMEOUT, Duration::from_millis);
-        let connecting = guard::connect(self.uri_for(role), properties, self.runtime.clone());
+        let connecting = client::connect(self.uri_for(role), name, self.runtime.clone());
         match timeout(limit, connecting).await {
             Ok(Ok(connection)) => Ok(connection),
             Ok(Err(error)) => Err(BrokerError::new(&operation, &error)),
@@ -161,18 +163,21 @@ impl Connector {
         uri
     }
 
-    /// Connects when the process starts, with as many attempts as the settings allow.
-    pub(super) async fn connect_first(
+    /// Connects when the process starts, and opens what is needed on the connection, with as many attempts as the settings
+    /// allow.
+    pub(super) async fn connect_first<T, F: Future<Output = Result<T, BrokerError>>>(
         &self,
         role: ConnectionRole,
         settings: &AmqpSettings,
-    ) -> Result<Connection, TransportError> {
+        open: impl Fn(Connection) -> F,
+    ) -> Result<T, TransportError> {
         let attempts = settings.connect_retries.saturating_add(1);
         let policy = RetryPolicy::constant(settings.connect_retry_delay).with_attempts(attempts);
         let mut delays = policy.delays();
         loop {
-            let error = match self.connect(role).await {
-                Ok(connection) => return Ok(connection),
+            let opening = async { open(self.connect(role).await?).await };
+            let error = match opening.await {
+                Ok(opened) => return Ok(opened),
                 Err(BrokerError::Permanent(text)) => return Err(TransportError(text)),
                 Err(error) => error,
             };

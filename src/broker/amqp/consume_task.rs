@@ -11,6 +11,7 @@
 
 use super::{
     ConnectionMetrics,
+    client::{Channel, Connection, Consumer, Delivery as ClientDelivery},
     connection::{self, ConnectionRole, Connector, RESPONSE_TIMEOUT},
     delivery::{self, DeliveryHandle},
     error::{BrokerError, describe},
@@ -19,7 +20,6 @@ use super::{
 use crate::broker::transport::{Delivery, Generation, TransportError};
 use futures_util::{FutureExt, StreamExt};
 use lapin::{
-    Channel, Connection,
     options::{BasicCancelOptions, BasicConsumeOptions, BasicQosOptions},
     types::{FieldTable, ShortString},
 };
@@ -48,7 +48,7 @@ const ROUNDTRIP_INTERVAL: Duration = Duration::from_millis(250);
 pub(super) struct ConsumerChannel {
     connection: Connection,
     channel: Channel,
-    consumer: lapin::Consumer,
+    consumer: Consumer,
 }
 
 impl ConsumerChannel {
@@ -274,6 +274,7 @@ impl ConsumeTask {
         generation: &Arc<Generation>,
     ) -> ConsumeEnd {
         select! {
+            biased;
             () = self.closing.cancelled() => return ConsumeEnd::Closing,
             () = channel.cancel() => {}
         }
@@ -283,7 +284,7 @@ impl ConsumeTask {
         ConsumeEnd::Stopped
     }
 
-    fn forward_one(&self, delivery: lapin::message::Delivery, generation: &Arc<Generation>) {
+    fn forward_one(&self, delivery: ClientDelivery, generation: &Arc<Generation>) {
         let delivery = delivery::receive(delivery, generation.clone());
         // Without a receiver the delivery stays unsettled, and the broker takes it back when the connection is closed.
         let _ = self.deliveries.send(Ok(delivery));

@@ -1,13 +1,17 @@
 //! A delivery: the part that the engine gets, and the part that is kept to settle or rebound it.
 
-use super::{pending_publish::delivery_mode, table};
+use super::{
+    client::{Acker, Delivery as ClientDelivery},
+    pending_publish::delivery_mode,
+    table,
+};
 use crate::{
     broker::transport::{Delivery, Generation, ReboundLimitExceeded, SettleOutcome, Verdict},
     settings::AmqpSettings,
 };
 use bytes::Bytes;
 use lapin::{
-    Acker, BasicProperties,
+    BasicProperties,
     options::{BasicAckOptions, BasicRejectOptions},
     types::{AMQPValue, FieldTable},
 };
@@ -39,7 +43,7 @@ impl fmt::Debug for DeliveryHandle {
 
 /// Converts a delivery to the engine's type.
 pub(super) fn receive(
-    delivery: lapin::message::Delivery,
+    delivery: ClientDelivery,
     generation: Arc<Generation>,
 ) -> Delivery<DeliveryHandle> {
     let headers = delivery.properties.headers().as_ref();

@@ -18,6 +18,7 @@
 //! a third connection, which is open only while locks are used.
 
 mod attempt_error;
+mod client;
 mod confirms;
 mod connection;
 mod consume_task;
@@ -34,6 +35,8 @@ mod retry_queue;
 mod routing_keys;
 mod table;
 
+#[cfg(test)]
+pub(crate) mod simulated;
 #[cfg(test)]
 mod tests;
 
@@ -54,10 +57,11 @@ use crate::{
     settings::AmqpSettings,
 };
 use bytes::Bytes;
+use client::Connection;
 use connection::{AmqpThread, ConnectionRole, Connector, RESPONSE_TIMEOUT};
 use consume_task::{ConsumeTask, ConsumerChannel};
 use error::BrokerError;
-use lapin::{Connection, types::ShortString};
+use lapin::types::ShortString;
 use pending_publish::{EventKind, PendingPublish, event_properties};
 use publish_channel::PublishChannel;
 use publish_task::PublishTask;
@@ -66,6 +70,7 @@ use retry_queue::RetryQueue;
 use routing_keys::RoutingKeys;
 use std::{
     fmt,
+    future::ready,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -166,8 +171,10 @@ impl Amqp {
         let thread = AmqpThread::start()?;
         let connector = Arc::new(Connector::new(&settings.uri, thread.handle().clone())?);
         let (consume, channel) = tokio::try_join!(
-            connector.connect_first(ConnectionRole::Consume, settings),
-            first_publish_channel(&connector, settings),
+            connector.connect_first(ConnectionRole::Consume, settings, |connection| ready(Ok(
+                connection
+            ))),
+            connector.connect_first(ConnectionRole::Publish, settings, PublishChannel::open),
         )?;
         let (sender, receiver) = mpsc::unbounded_channel();
         let (fatal_sender, fatal) = watch::channel(None);
@@ -306,16 +313,6 @@ impl Amqp {
         let _ = self.sender.send(pending);
         confirm
     }
-}
-
-async fn first_publish_channel(
-    connector: &Connector,
-    settings: &AmqpSettings,
-) -> Result<PublishChannel, TransportError> {
-    let role = ConnectionRole::Publish;
-    let connection = connector.connect_first(role, settings).await?;
-    let channel = PublishChannel::open(connection).await;
-    channel.map_err(|error| TransportError(error.text().to_owned()))
 }
 
 fn event_kind(route: &Route) -> EventKind {

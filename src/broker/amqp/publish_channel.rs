@@ -6,13 +6,14 @@
 
 use super::{
     attempt_error::AttemptError,
+    client::{Channel, Connection},
     confirms::{self, EndedAttempt, UnconfirmedPublishes},
     connection::RESPONSE_TIMEOUT,
     error::BrokerError,
     pending_publish::PendingPublish,
 };
 use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
-use lapin::{Channel, Connection, options::ConfirmSelectOptions, types::ShortString};
+use lapin::{options::ConfirmSelectOptions, types::ShortString};
 use std::{
     future::{poll_fn, ready},
     pin::Pin,

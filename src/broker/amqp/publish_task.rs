@@ -103,6 +103,7 @@ impl PublishTask {
         }
         if (is_of_message || is_refusal) && lost.connection.status().connected() {
             let reopened = select! {
+                biased;
                 () = self.closing.cancelled() => return None,
                 reopened = PublishChannel::open(lost.connection) => reopened,
             };
@@ -147,6 +148,7 @@ impl PublishTask {
         };
         let mut refusal = Refusal::new(self.refusal.limit());
         let reopened = select! {
+            biased;
             () = self.closing.cancelled() => return None,
             reopened = reopen(ConnectionRole::Publish, backoff, &mut refusal, open) => reopened,
         };

@@ -7,6 +7,7 @@ mod errors;
 mod odd_json;
 mod order;
 mod redelivery;
+mod simulation;
 mod stopping;
 mod time_limits;
 mod unreported;
@@ -18,6 +19,7 @@ use crate::{
         memory::{self, MemoryBroker, MemoryTransport, Published, What},
         transport::{Publication, PublishErrorKind, Route, Transport, TransportError, Verdict},
     },
+    clients::http,
     component::{Component, context::Context, message::Message},
     protocol::{Cipher, Encoding, Headers},
     settings::Settings,
@@ -73,6 +75,7 @@ impl Rig {
             settings(variables),
             in_memory::empty_step(),
             transport,
+            http::client_without_redirects().unwrap(),
         )
         .unwrap();
         change(&mut engine);

@@ -2,6 +2,7 @@
 
 use super::{
     super::{
+        client::{Channel, Connection, Consumer, Delivery},
         connection::RESPONSE_TIMEOUT,
         error::{BrokerError, describe, reply_code},
         table,
@@ -10,8 +11,7 @@ use super::{
 };
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use lapin::{
-    BasicProperties, Channel, Confirmation, Connection, Consumer, Error,
-    message::Delivery,
+    BasicProperties, Confirmation, Error,
     options::{
         BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions,
         ConfirmSelectOptions, QueueDeclareOptions,

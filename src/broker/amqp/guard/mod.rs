@@ -40,10 +40,10 @@ use tokio::runtime::Handle;
 /// Reads of fewer bytes go through the buffer.
 const MIN_DIRECT_READ: usize = 16 * 1024;
 
-/// Connects to the broker through the guard.
+/// Connects to the broker through the guard. `name` is the connection's name at the broker.
 pub(super) async fn connect(
     uri: AMQPUri,
-    properties: ConnectionProperties,
+    name: String,
     handle: Handle,
 ) -> Result<Connection, Error> {
     let tokio = Tokio::default().with_handle(handle);
@@ -64,6 +64,7 @@ pub(super) async fn connect(
         // lapin treats it as a plain stream, even if it uses TLS.
         Ok(AsyncTcpStream::Plain(GuardedStream::new(stream, frame_max)))
     };
+    let properties = ConnectionProperties::default().with_connection_name(name.into());
     Connection::connector(uri, runtime, connect, properties).await
 }
 

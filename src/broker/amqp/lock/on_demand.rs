@@ -1,8 +1,10 @@
 //! A connection that is opened when it is first needed, shared by all who need it, and closed when nobody has needed it
 //! for a while.
 
-use super::super::connection::{self, ConnectionRole};
-use lapin::Connection;
+use super::super::{
+    client::Connection,
+    connection::{self, ConnectionRole},
+};
 use std::{ops::Deref, sync::Arc, time::Duration};
 use tokio::{
     runtime::Handle,

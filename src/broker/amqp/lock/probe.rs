@@ -5,10 +5,13 @@
 //! the queue is gone, the broker returns it. Otherwise the message stays in the queue for a second, and tells the owner
 //! at the end that somebody waits.
 
-use super::super::error::BrokerError;
+use super::super::{
+    client::{Channel, Connection},
+    error::BrokerError,
+};
 use crate::clients::retry::RetryPolicy;
 use lapin::{
-    BasicProperties, Channel, Confirmation, Connection,
+    BasicProperties, Confirmation,
     options::{BasicPublishOptions, ConfirmSelectOptions},
     types::ShortString,
 };

@@ -3,6 +3,7 @@
 use super::{
     super::{
         SHUTDOWN,
+        client::{Channel, Connection},
         connection::{ConnectionRole, Connector, RESPONSE_TIMEOUT},
         error::{BrokerError, MAX_REFUSALS, describe, reply_code},
     },
@@ -11,7 +12,7 @@ use super::{
     probe,
 };
 use lapin::{
-    Channel, Connection, Error,
+    Error,
     options::{QueueDeclareOptions, QueueDeleteOptions},
     types::{FieldTable, ShortString},
 };

@@ -9,6 +9,7 @@ mod locking;
 mod opening_and_closing;
 mod publishing;
 mod refusals;
+mod scripts;
 mod unbound;
 
 use super::*;
@@ -17,7 +18,7 @@ use crate::{
     protocol::Headers,
 };
 use lapin::{
-    BasicProperties, Channel, ConnectionProperties, ExchangeKind,
+    BasicProperties, Channel, Connection, ConnectionProperties, ExchangeKind,
     message::BasicGetMessage,
     options::{
         BasicGetOptions, BasicPublishOptions, ExchangeDeclareOptions, ExchangeDeleteOptions,

@@ -1,6 +1,9 @@
 //! Connecting and closing.
 
-use super::*;
+use super::{
+    super::simulated::{SimulatedBroker, Simulation},
+    *,
+};
 
 #[tokio::test]
 async fn pending_events_fail_on_close() {
@@ -136,5 +139,22 @@ async fn stopping_with_a_silent_broker_is_bounded() {
     amqp.stop_consuming().await;
     assert!(start.elapsed() < RESPONSE_TIMEOUT, "{:?}", start.elapsed());
     assert!(soon("the end", deliveries.recv()).await.is_none());
+    amqp.close().await;
+}
+
+/// A broker that starts can close a new connection before anything is opened on it.
+#[tokio::test(start_paused = true)]
+async fn a_first_channel_that_is_lost_is_opened_again() {
+    let broker = SimulatedBroker::new(1, usize::MAX, None, |_| {});
+    let _simulation = Simulation::of(broker.clone());
+    let uri = "amqp://user@simulated".parse().unwrap();
+    let settings = settings(&uri, 1, "queue", "exchange");
+    let cutting = async {
+        while broker.cut(|_, name| name.ends_with("write"), 0) == 0 {
+            sleep(Duration::from_millis(1)).await;
+        }
+    };
+    let (connected, ()) = tokio::join!(Amqp::connect(&settings), cutting);
+    let amqp = connected.unwrap();
     amqp.close().await;
 }

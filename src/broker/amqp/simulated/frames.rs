@@ -1,0 +1,103 @@
+//! What client and broker say to each other.
+
+use bytes::Bytes;
+use lapin::{BasicProperties, Error};
+use tokio::sync::oneshot;
+
+/// What a client sends on one of its channels.
+pub(super) struct Frame {
+    pub(super) channel: u16,
+    pub(super) request: Request,
+    /// Is told when the frame has left the client. It can still be lost.
+    pub(super) written: Option<oneshot::Sender<()>>,
+}
+
+pub(super) enum Request {
+    OpenChannel,
+    CloseChannel,
+    CloseConnection,
+    Qos(u16),
+    Consume {
+        queue: String,
+        tag: String,
+    },
+    Cancel(String),
+    ConfirmSelect,
+    Publish(Publish),
+    Settle(u64, Settlement),
+    DeclareQueue {
+        name: String,
+        limits: QueueLimits,
+    },
+    DeleteQueue(String),
+    DeclareExchange(String),
+    Bind(Binding),
+    Unbind(Binding),
+    /// Takes a message out of a queue, without settlement.
+    Get(String),
+}
+
+#[derive(Clone)]
+pub(super) struct Publish {
+    pub(super) exchange: String,
+    pub(super) key: String,
+    pub(super) mandatory: bool,
+    pub(super) properties: BasicProperties,
+    pub(super) body: Bytes,
+}
+
+/// What a client decides about a delivery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Settlement {
+    Ack,
+    Reject,
+    Requeue,
+}
+
+/// The queue gets what the exchange receives under this key.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Binding {
+    pub(super) exchange: String,
+    pub(super) key: String,
+    pub(super) queue: String,
+}
+
+/// The arguments of a queue, as far as they are simulated.
+#[derive(Clone, Default)]
+pub(super) struct QueueLimits {
+    /// A full queue refuses publishes.
+    pub(super) max_length: Option<usize>,
+    /// The queue that gets messages when their expiration is over, or when they are rejected.
+    pub(super) dead_letters_to: Option<String>,
+}
+
+/// What the broker sends on a channel.
+pub(super) enum Event {
+    /// The answer to the oldest request of this channel that has none.
+    Answer(Answer),
+    Deliver {
+        tag: String,
+        delivery: Delivered,
+    },
+    Return(Publish),
+    Confirm {
+        number: u64,
+        /// All earlier publishes of the channel are confirmed too.
+        multiple: bool,
+        ack: bool,
+    },
+    CancelConsumer(String),
+    CloseChannel(Error),
+}
+
+pub(super) enum Answer {
+    Done,
+    Message(Option<Delivered>),
+}
+
+pub(in crate::broker::amqp) struct Delivered {
+    pub(super) number: u64,
+    pub(super) redelivered: bool,
+    pub(super) properties: BasicProperties,
+    pub(super) body: Bytes,
+}
