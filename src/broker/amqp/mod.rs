@@ -256,7 +256,7 @@ impl Amqp {
     pub(crate) fn finished_log(&self, reader: LogReader) -> FinishedStream {
         let (log, task) = FinishedStream::new(
             self.connector.clone(),
-            &self.settings.queue,
+            &self.settings,
             reader,
             self.closing.clone(),
         );

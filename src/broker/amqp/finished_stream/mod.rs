@@ -15,10 +15,13 @@ mod session;
 use super::{
     connection::{self, ConnectionRole, Connector},
     error::BrokerError,
-    reconnect::{ReconnectBackoff, reopen},
+    reconnect::{ReconnectBackoff, Refusal, reopen},
     table,
 };
-use crate::broker::finished_log::{FinishedLog, LogReader, MessageKey};
+use crate::{
+    broker::finished_log::{FinishedLog, LogReader, MessageKey},
+    settings::AmqpSettings,
+};
 use futures_util::future::BoxFuture;
 use lapin::types::ShortString;
 use session::{Progress, Session};
@@ -95,16 +98,18 @@ struct Shared {
 }
 
 impl FinishedStream {
-    /// Creates the log of the step that consumes `queue`, and its task.
+    /// Creates the log of a step, and its task.
     pub(super) fn new(
         connector: Arc<Connector>,
-        queue: &str,
+        settings: &AmqpSettings,
         reader: LogReader,
         closing: CancellationToken,
     ) -> (Self, impl Future<Output = ()> + use<>) {
         let (sender, appends) = mpsc::unbounded_channel();
         let shared = Arc::<Shared>::default();
-        let name = table::short(&format!("{PREFIX}{queue}"), "the log of finished messages");
+        let name = format!("{PREFIX}{}", settings.queue);
+        let name = table::short(&name, "the log of finished messages");
+        let refusal_timeout = settings.refusal_timeout;
         let log = Self {
             sender,
             shared: shared.clone(),
@@ -112,9 +117,19 @@ impl FinishedStream {
         let task = async move {
             match name {
                 Ok(name) => {
-                    StreamTask::new(connector, name, reader, appends, shared, closing)
-                        .run()
-                        .await;
+                    let task = StreamTask {
+                        connector,
+                        name,
+                        refusal_timeout,
+                        reader,
+                        appends,
+                        shared,
+                        closing,
+                        unconfirmed: VecDeque::new(),
+                        markers: HashMap::new(),
+                        next_offset: None,
+                    };
+                    task.run().await;
                 }
                 Err(reason) => warn_refused(&reason),
             }
@@ -184,6 +199,7 @@ enum SessionEnd {
 struct StreamTask {
     connector: Arc<Connector>,
     name: ShortString,
+    refusal_timeout: Duration,
     reader: LogReader,
     appends: mpsc::UnboundedReceiver<Append>,
     shared: Arc<Shared>,
@@ -197,27 +213,6 @@ struct StreamTask {
 }
 
 impl StreamTask {
-    fn new(
-        connector: Arc<Connector>,
-        name: ShortString,
-        reader: LogReader,
-        appends: mpsc::UnboundedReceiver<Append>,
-        shared: Arc<Shared>,
-        closing: CancellationToken,
-    ) -> Self {
-        Self {
-            connector,
-            name,
-            reader,
-            appends,
-            shared,
-            closing,
-            unconfirmed: VecDeque::new(),
-            markers: HashMap::new(),
-            next_offset: None,
-        }
-    }
-
     /// Keeps the stream open. When it ends, everybody who waits is told, and nobody waits any more.
     async fn run(mut self) {
         let mut backoff = ReconnectBackoff::new();
@@ -266,7 +261,8 @@ impl StreamTask {
         };
         let connection = ConnectionRole::Finished;
         tracing::warn!(%connection, error = error.text(), "The broker cannot be reached; trying again.");
-        let reopened = reopen(ConnectionRole::Finished, backoff, open).await;
+        let mut refusal = Refusal::new(self.refusal_timeout);
+        let reopened = reopen(ConnectionRole::Finished, backoff, &mut refusal, open).await;
         reopened.map_err(|error| error.0)
     }
 
