@@ -2,6 +2,7 @@
 
 use super::{ChannelId, Emission, End, Model, Run};
 use crate::broker::amqp::simulated::Settlement;
+use std::collections::BTreeSet;
 
 impl Model {
     /// A delivery has arrived at a client.
@@ -127,10 +128,7 @@ impl Model {
 
     /// Whether each rejected message of this class has its own error event, or its own error in the log.
     fn is_told(&self, process: usize, class: u32) -> bool {
-        let events = self
-            .told
-            .get(&(process, class))
-            .map_or(0, |told| told.len());
+        let events = self.told.get(&(process, class)).map_or(0, BTreeSet::len);
         let logged = |class| self.logged.get(&class).copied().unwrap_or_default() as usize;
         let mut of_class = self
             .messages
