@@ -37,7 +37,7 @@ impl SimulatedBroker {
         });
         state.links.insert(id, Link::new(user, name));
         drop(state);
-        tokio::spawn(self.clone().move_frames(id));
+        self.tasks.spawn(self.clone().move_frames(id));
         Ok(id)
     }
 
