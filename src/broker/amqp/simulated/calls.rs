@@ -37,7 +37,7 @@ impl SimulatedBroker {
         });
         state.links.insert(id, Link::new(user, name));
         drop(state);
-        tokio::spawn(self.clone().move_frames(id));
+        self.tasks.spawn(self.clone().move_frames(id));
         Ok(id)
     }
 
@@ -75,7 +75,7 @@ impl SimulatedBroker {
             let sabotage = state.sabotage;
             let link = state.link(id.0)?;
             let confirm = link.session.publish(id.1)?;
-            link.send(id.1, Request::Publish(publish), Some(written));
+            link.send(id.1, Request::Publish(Box::new(publish)), Some(written));
             if sabotage == Some(Sabotage::Confirm) {
                 link.session.confirm_last(id.1);
             }

@@ -30,7 +30,7 @@ pub(in crate::broker::amqp) async fn connect(
 ) -> Result<Connection, Error> {
     let Some(broker) = super::current() else {
         let connecting = super::super::guard::connect(uri, name, handle);
-        return connecting.await.map(Connection::Real);
+        return connecting.await.map(Box::new).map(Connection::Real);
     };
     let user = uri.authority.userinfo.username;
     let id = broker.connect(user, name).await?;
@@ -68,7 +68,7 @@ impl Negotiated {
 }
 
 pub(in crate::broker::amqp) enum Connection {
-    Real(lapin::Connection),
+    Real(Box<lapin::Connection>),
     Simulated(Arc<Held>),
 }
 

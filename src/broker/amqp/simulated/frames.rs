@@ -23,7 +23,7 @@ pub(super) enum Request {
     },
     Cancel(String),
     ConfirmSelect,
-    Publish(Publish),
+    Publish(Box<Publish>),
     Settle(u64, Settlement),
     DeclareQueue {
         name: String,
@@ -92,7 +92,7 @@ pub(super) enum Event {
 
 pub(super) enum Answer {
     Done,
-    Message(Option<Delivered>),
+    Message(Option<Box<Delivered>>),
 }
 
 pub(in crate::broker::amqp) struct Delivered {

@@ -19,6 +19,7 @@ use tokio::{
     sync::{Notify, oneshot},
     time::sleep,
 };
+use tokio_util::task::TaskTracker;
 
 /// A mistake that a simulation makes on purpose, to show that its checks find it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +37,10 @@ type Observer = Box<dyn FnMut(Observed) + Send>;
 
 /// A broker in memory, with the network to it.
 #[derive(Clone)]
-pub(crate) struct SimulatedBroker(Arc<Mutex<State>>);
+pub(crate) struct SimulatedBroker {
+    state: Arc<Mutex<State>>,
+    pub(super) tasks: TaskTracker,
+}
 
 pub(super) struct State {
     pub(super) rules: Rules,
@@ -87,7 +91,7 @@ impl SimulatedBroker {
         sabotage: Option<Sabotage>,
         observer: impl FnMut(Observed) + Send + 'static,
     ) -> Self {
-        Self(Arc::new(Mutex::new(State {
+        let state = State {
             rules: Rules::new(max_message),
             rng: fastrand::Rng::with_seed(seed),
             links: BTreeMap::new(),
@@ -97,11 +101,15 @@ impl SimulatedBroker {
             dead: BTreeSet::new(),
             observer: Box::new(observer),
             sabotage,
-        })))
+        };
+        Self {
+            state: Arc::new(Mutex::new(state)),
+            tasks: TaskTracker::new(),
+        }
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Changes the broker, and sends what follows from that.
@@ -255,7 +263,7 @@ impl SimulatedBroker {
         self.release_later(state, id);
         let notice = state.notice();
         let broker = self.clone();
-        tokio::spawn(async move {
+        self.tasks.spawn(async move {
             sleep(notice).await;
             broker.state().lose(id);
         });
@@ -265,7 +273,7 @@ impl SimulatedBroker {
     fn release_later(&self, state: &mut State, id: u64) {
         let notice = state.notice();
         let broker = self.clone();
-        tokio::spawn(async move {
+        self.tasks.spawn(async move {
             sleep(notice).await;
             broker.change(|rules| rules.release(id));
         });
@@ -291,7 +299,7 @@ impl SimulatedBroker {
         }
         for (queue, position, millis) in std::mem::take(&mut state.rules.expiring) {
             let broker = self.clone();
-            tokio::spawn(async move {
+            self.tasks.spawn(async move {
                 sleep(Duration::from_millis(millis)).await;
                 broker.change(|rules| rules.expire(&queue, position));
             });

@@ -104,7 +104,7 @@ impl Rules {
                 self.channel(id).has_confirms = true;
                 self.answer(id, Answer::Done);
             }
-            Request::Publish(publish) => self.publish(id, publish),
+            Request::Publish(publish) => self.publish(id, *publish),
             Request::Settle(number, settlement) => self.settle(id, number, settlement),
             request => self.configure(id, request),
         }
@@ -134,7 +134,7 @@ impl Rules {
             }
             Request::Get(queue) => {
                 let taken = self.queues.get_mut(&queue).and_then(Queue::take_first);
-                Answer::Message(taken.map(|(_, message)| message.delivered(0)))
+                Answer::Message(taken.map(|(_, message)| Box::new(message.delivered(0))))
             }
             _ => return,
         };

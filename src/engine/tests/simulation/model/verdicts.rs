@@ -2,6 +2,7 @@
 
 use super::{ChannelId, Emission, End, Model, Run};
 use crate::broker::amqp::simulated::Settlement;
+use std::collections::BTreeSet;
 
 impl Model {
     /// A delivery has arrived at a client.
@@ -45,19 +46,26 @@ impl Model {
         message.settled_on = Some(connection);
         let class = message.class;
         let is_reject = settlement == Settlement::Reject;
-        if is_reject {
-            *self.rejects.entry((process, class)).or_default() += 1;
-        }
-        if is_reject && !self.is_told(process, class) {
-            return self.wrong(format!(
-                "process {process} rejects class {class}, and nobody is told why"
-            ));
-        }
         let mut runs = self.runs.iter();
         let run = runs.position(|run| {
             (run.process, run.class, run.is_used) == (process, class, false)
                 && self.allows(run, settlement)
         });
+        let is_told = !is_reject || self.is_told(process, class);
+        let is_worked_on = run.is_some() || (is_reject && self.contents.is_garbage(class));
+        if !(is_told && is_worked_on) && self.may_be_taken_for_another(process, number, connection)
+        {
+            self.counts.unworked += 1;
+            return self.note("without processing: it is equal to a settled message");
+        }
+        if is_reject {
+            *self.rejects.entry((process, class)).or_default() += 1;
+        }
+        if !is_told {
+            return self.wrong(format!(
+                "process {process} rejects class {class}, and nobody is told why"
+            ));
+        }
         match run {
             Some(run) => {
                 if self.runs[run].end == Some(End::Rebounded) {
@@ -65,11 +73,7 @@ impl Model {
                 }
                 self.runs[run].is_used = true;
             }
-            None if is_reject && self.contents.is_garbage(class) => {}
-            None if self.may_be_taken_for_another(process, number, connection) => {
-                self.counts.unworked += 1;
-                self.note("without processing: it is equal to a settled message");
-            }
+            None if is_worked_on => {}
             None => self.wrong(format!(
                 "process {process} settles a message of class {class} ({settlement:?}) that it has not worked on, or \
                  whose events are not confirmed"
@@ -125,12 +129,9 @@ impl Model {
             || self.logged.contains_key(&Some(class))
     }
 
-    /// Whether each rejected message of this class has its own error event, or its own error in the log.
+    /// Whether one more rejected message of this class has its own error event, or its own error in the log.
     fn is_told(&self, process: usize, class: u32) -> bool {
-        let events = self
-            .told
-            .get(&(process, class))
-            .map_or(0, |told| told.len());
+        let events = self.told.get(&(process, class)).map_or(0, BTreeSet::len);
         let logged = |class| self.logged.get(&class).copied().unwrap_or_default() as usize;
         let mut of_class = self
             .messages
@@ -143,7 +144,7 @@ impl Model {
             .get(&(process, class))
             .copied()
             .unwrap_or_default();
-        rejected <= events + logged(Some(class)) + unnamed
+        rejected < events + logged(Some(class)) + unnamed
     }
 
     /// The exception in docs/guarantees.md: a message with an id that is equal to a settled one can be taken for it. The
