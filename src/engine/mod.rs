@@ -9,12 +9,14 @@ mod bodies;
 mod decode;
 mod emit;
 mod error_event;
+mod event_room;
 mod hooks;
 mod in_flight;
 mod in_memory;
 mod keys;
 mod message_keys;
 pub(crate) mod metrics;
+mod original;
 mod rate_limit;
 mod run;
 pub(crate) mod service;
@@ -24,6 +26,7 @@ mod stop;
 #[cfg(test)]
 mod tests;
 mod untrusted;
+mod value_room;
 
 /// What this project's own benchmarks and fuzz targets use: a step without a broker and a platform, and the readers of bytes
 /// from outside. It is not part of the public interface and can change in any version.
@@ -50,6 +53,7 @@ use crate::{
     settings::{Mode, RunSettings, Settings},
 };
 use bodies::BodyStorage;
+use event_room::EventRoom;
 use in_flight::InFlight;
 use rate_limit::RateLimiters;
 use std::{
@@ -57,6 +61,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use value_room::ValueRoom;
 
 /// The two ways to stop a running step, in the order in which an operator uses them.
 ///
@@ -152,6 +157,8 @@ pub(crate) struct Engine<T: Transport> {
     session: Option<Session>,
     bodies: BodyStorage,
     rate_limiters: RateLimiters,
+    event_room: Arc<EventRoom>,
+    values: ValueRoom,
     in_flight: InFlight<T::Handle>,
     /// Events that were emitted after their message had finished.
     late_events: TaskTracker,

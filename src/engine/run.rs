@@ -5,6 +5,7 @@ use super::{
     emit::{self, InFlightMessage, MessageSink},
     hooks,
     in_flight::Arrival,
+    original::Original,
 };
 use crate::{
     broker::transport::{Deliveries, Delivery, SettleOutcome, Transport, TransportError, Verdict},
@@ -14,9 +15,10 @@ use crate::{
         error::ModuleOutcome,
     },
     oauth2::AuthorizedClient,
-    protocol::{ErrorReport, IncomingHeaders, Object},
+    protocol::{Encoding, ErrorReport, IncomingHeaders, MAX_LOGGED_ID, Object, truncated},
 };
 use std::sync::Arc;
+use tokio::sync::SemaphorePermit;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
@@ -75,9 +77,10 @@ impl<T: Transport> Engine<T> {
         async {
             match arrival {
                 Arrival::New(number) => {
-                    let body = delivery.body.clone();
-                    let message = InFlightMessage::new(self.clone(), number, incoming, body);
-                    let verdict = self.process_message(&message, &delivery).await;
+                    let message = InFlightMessage::new(self.clone(), number, incoming);
+                    let verdict = self.process_message(&message, delivery).await;
+                    // The broker may send the next message as soon as this one is settled.
+                    drop(message);
                     self.settle(number, verdict).await;
                 }
                 Arrival::Adopted => tracing::info!(
@@ -100,10 +103,10 @@ impl<T: Transport> Engine<T> {
     async fn process_message(
         &self,
         message: &Arc<InFlightMessage<T>>,
-        delivery: &Delivery<Arc<T::Handle>>,
+        delivery: Delivery<Arc<T::Handle>>,
     ) -> Verdict {
         match self.read(message, delivery).await {
-            Ok(input) => {
+            Ok((input, _values)) => {
                 let result = self.run_module(message, input).await;
                 self.handle_result(message, result).await;
             }
@@ -117,21 +120,45 @@ impl<T: Transport> Engine<T> {
         message.finish().await
     }
 
+    /// Reads a message, and takes the memory that its module needs to parse it.
     async fn read(
         &self,
         message: &InFlightMessage<T>,
-        delivery: &Delivery<Arc<T::Handle>>,
-    ) -> anyhow::Result<Object> {
+        delivery: Delivery<Arc<T::Handle>>,
+    ) -> anyhow::Result<(Object, Option<SemaphorePermit<'_>>)> {
+        if let Some(size) = delivery.withheld {
+            message.set_original(Original::Withheld);
+            return Err(self.too_large(message, size));
+        }
+        let Delivery { headers, body, .. } = delivery;
         let mut input = if self.settings.input_is_error {
-            decode::error_event(&self.cipher, &delivery.headers, &delivery.body)?
+            message.set_original(Original::Body(body.clone()));
+            decode::error_event(&self.cipher, &headers, &body)?
         } else {
-            decode::message(&self.cipher, &message.incoming, &delivery.body)?
+            let encoding = Encoding::of(message.incoming.protocol_version);
+            let (original, payload) = Original::open(&self.cipher, body, encoding);
+            message.set_original(original);
+            decode::message(&message.incoming, payload)?
         };
         if self.resolves_references {
             self.bodies.fetch_body(&mut input).await?;
         }
         message.set_passthrough(&input);
-        Ok(input)
+        let values = self.values.room_for(&input, &*self.module).await?;
+        Ok((input, values))
+    }
+
+    /// The error of a message whose body was not read.
+    fn too_large(&self, message: &InFlightMessage<T>, size: usize) -> anyhow::Error {
+        let id = message.incoming.message_id.as_deref().unwrap_or_default();
+        let memory = &self.settings.amqp.memory;
+        anyhow::anyhow!(
+            "message {} has a body of {size} bytes, which does not fit in memory: with a memory limit of {} MB, a body may \
+             have {} bytes. Give the container more memory, or send smaller messages",
+            truncated(id, MAX_LOGGED_ID),
+            memory.limit >> 20,
+            memory.largest_body(),
+        )
     }
 
     /// Runs the module. A panic becomes an error. After `PROCESS_TIMEOUT` the module's future is dropped.

@@ -3,18 +3,23 @@
 use super::{
     error::{BrokerError, describe, is_about_tls},
     guard,
+    intake::{Intake, MessageMemory},
 };
 use crate::{
     broker::transport::TransportError,
     clients::{retry::RetryPolicy, tls},
-    settings::AmqpSettings,
+    settings::{AmqpSettings, MemoryShares},
 };
 use lapin::{
     Connection, ConnectionProperties,
     uri::{AMQPScheme, AMQPUri},
 };
 use secrecy::{ExposeSecret, SecretString};
-use std::{fmt, io, time::Duration};
+use std::{
+    fmt, io,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 use tokio::{
     runtime::Handle,
     time::{sleep, timeout},
@@ -105,6 +110,9 @@ pub(super) struct Connector {
     uri: AMQPUri,
     hostname: String,
     runtime: Handle,
+    memory: Arc<MessageMemory>,
+    /// Admits the deliveries of the newest connection that consumes.
+    intake: Mutex<Arc<Intake>>,
 }
 
 impl Connector {
@@ -114,12 +122,43 @@ impl Connector {
             // A file that cannot be used is reported at once, and not at each attempt to connect.
             tls::broker_config().map_err(|error| TransportError(error.to_string()))?;
         }
+        let memory = MessageMemory::new(MemoryShares::new(None));
         let hostname = gethostname::gethostname().to_string_lossy().into_owned();
         Ok(Self {
             uri,
             hostname,
             runtime,
+            intake: Mutex::new(Intake::new(memory.clone())),
+            memory,
         })
+    }
+
+    /// Sets the memory for messages that are consumed.
+    pub(super) fn with_memory(self, shares: MemoryShares) -> Self {
+        let memory = MessageMemory::new(shares);
+        Self {
+            intake: Mutex::new(Intake::new(memory.clone())),
+            memory,
+            ..self
+        }
+    }
+
+    /// Returns what admits the deliveries of the newest connection that consumes.
+    pub(super) fn intake(&self) -> Arc<Intake> {
+        self.lock_intake().clone()
+    }
+
+    fn lock_intake(&self) -> MutexGuard<'_, Arc<Intake>> {
+        self.intake.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn admit_for(&self, role: ConnectionRole) -> Option<guard::Admit> {
+        let ConnectionRole::Consume = role else {
+            return None;
+        };
+        let intake = Intake::new(self.memory.clone());
+        *self.lock_intake() = intake.clone();
+        Some(Arc::new(move |tag, size| intake.admit(tag, size)))
     }
 
     /// The user name that this process has at the broker.
@@ -138,7 +177,8 @@ impl Connector {
         let properties = ConnectionProperties::default().with_connection_name(name.into());
         let limit = self.uri.query.connection_timeout;
         let limit = limit.map_or(CONNECT_TIMEOUT, Duration::from_millis);
-        let connecting = guard::connect(self.uri_for(role), properties, self.runtime.clone());
+        let (uri, runtime) = (self.uri_for(role), self.runtime.clone());
+        let connecting = guard::connect(uri, properties, runtime, self.admit_for(role));
         match timeout(limit, connecting).await {
             Ok(Ok(connection)) => Ok(connection),
             Ok(Err(error)) => Err(BrokerError::new(&operation, &error)),

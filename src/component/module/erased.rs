@@ -27,6 +27,10 @@ pub(crate) trait Module: Send + Sync {
     fn polls(&self) -> bool {
         false
     }
+    /// True if the body of a message is read as [`Value`], which takes many times the memory of its text.
+    fn reads_values(&self) -> bool {
+        false
+    }
     /// The crate that the module is defined in. Its log lines are logged as the component's.
     fn crate_name(&self) -> &'static str;
 }
@@ -74,6 +78,10 @@ impl<A: Action> Module for ActionModule<A> {
             input: Some(schema_of::<A::Input>()),
             output: schema_of::<A::Output>(),
         }
+    }
+    fn reads_values(&self) -> bool {
+        let input = std::any::type_name::<A::Input>();
+        input.contains("serde_json::value::Value") || input.contains("serde_json::map::Map")
     }
     fn crate_name(&self) -> &'static str {
         crate_of::<A>()
