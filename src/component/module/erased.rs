@@ -27,12 +27,23 @@ pub(crate) trait Module: Send + Sync {
     fn polls(&self) -> bool {
         false
     }
-    /// True if the body of a message is read as [`Value`], which takes many times the memory of its text.
-    fn reads_values(&self) -> bool {
-        false
+    /// What the body of a message is read as. A polling trigger does not read it.
+    fn input_kind(&self) -> InputKind {
+        InputKind::Nothing
     }
     /// The crate that the module is defined in. Its log lines are logged as the component's.
     fn crate_name(&self) -> &'static str;
+}
+
+/// What a module reads the body of a message as. It decides how much memory that takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum InputKind {
+    /// The body is not parsed.
+    Nothing,
+    /// A [`Value`], or a list or a map of it.
+    Value,
+    /// A type of the component.
+    Type,
 }
 
 /// The name of the crate that defines `T`.
@@ -79,9 +90,17 @@ impl<A: Action> Module for ActionModule<A> {
             output: schema_of::<A::Output>(),
         }
     }
-    fn reads_values(&self) -> bool {
+    fn input_kind(&self) -> InputKind {
         let input = std::any::type_name::<A::Input>();
-        input.contains("serde_json::value::Value") || input.contains("serde_json::map::Map")
+        if input.ends_with("::NoBody") {
+            InputKind::Nothing
+        } else if input.contains("serde_json::value::Value")
+            || input.contains("serde_json::map::Map")
+        {
+            InputKind::Value
+        } else {
+            InputKind::Type
+        }
     }
     fn crate_name(&self) -> &'static str {
         crate_of::<A>()
