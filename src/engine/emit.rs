@@ -5,7 +5,11 @@
 //! confirms and returns the verdict.
 
 use super::{
-    Engine, bodies, decode, event_room::TakenRoom, hooks, keys, now_ms, original::Original,
+    Engine, bodies, decode,
+    event_room::TakenRoom,
+    hooks, keys, now_ms,
+    original::Original,
+    pending::{PendingGuard, WaitingEvents},
 };
 use crate::{
     broker::transport::{Confirm, Publication, ReboundLimitExceeded, Route, Transport, Verdict},
@@ -24,17 +28,12 @@ use serde_json::{Map, Value};
 use std::{
     sync::{
         Arc, OnceLock, PoisonError,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
-use tokio::{
-    runtime::{Handle, RuntimeFlavor},
-    sync::OnceCell,
-    task::JoinHandle,
-};
-use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
-use tracing::Instrument;
+use tokio::{runtime::Handle, sync::OnceCell};
+use tokio_util::task::TaskTracker;
 
 /// A message that is being processed: what its events have in common, and its verdict.
 pub(super) struct InFlightMessage<T: Transport> {
@@ -57,13 +56,8 @@ pub(super) struct InFlightMessage<T: Transport> {
     /// Tracks every event that was emitted before the end and is not confirmed yet.
     pending: TaskTracker,
     /// How many events were emitted and are not published: they wait for a rate limit, for room or for an upload.
-    waiting: AtomicUsize,
+    waiting: WaitingEvents,
 }
-
-/// How many events of one message may wait before the module is slowed down.
-const MAX_WAITING: usize = 1000;
-/// How long each further event holds the thread of a module that does not await what it emits.
-const SLOW_DOWN: Duration = Duration::from_millis(10);
 
 impl<T: Transport> InFlightMessage<T> {
     pub(super) fn new(engine: Arc<Engine<T>>, number: u64, incoming: IncomingHeaders) -> Arc<Self> {
@@ -81,7 +75,7 @@ impl<T: Transport> InFlightMessage<T> {
             finished: AtomicBool::new(false),
             expired: AtomicBool::new(false),
             pending: TaskTracker::new(),
-            waiting: AtomicUsize::new(0),
+            waiting: WaitingEvents::default(),
         })
     }
 
@@ -147,7 +141,7 @@ impl<T: Transport> InFlightMessage<T> {
         }
         let guard = self.track_event();
         let message = self.clone();
-        let _waiting = self.note_waiting();
+        let _waiting = self.waiting.enter();
         let (published, room) = match event {
             Event::Data(data) => match self.publish_data(data).await {
                 Ok(published) => published,
@@ -180,21 +174,6 @@ impl<T: Transport> InFlightMessage<T> {
         Ok(message.wait_for_confirm(guard, published, room))
     }
 
-    /// Counts an event that is not published yet. A module that awaits its events has few of them. One that awaits none
-    /// would fill the memory with futures, which no budget counts, so its thread is held for a moment per event. It is
-    /// never held for long: other events, which it has to poll, may have to go first.
-    fn note_waiting(&self) -> WaitingEvent<'_> {
-        let before = self.waiting.fetch_add(1, Ordering::Relaxed);
-        let waiting = WaitingEvent(&self.waiting);
-        if before >= MAX_WAITING
-            && let Ok(runtime) = Handle::try_current()
-            && runtime.runtime_flavor() == RuntimeFlavor::MultiThread
-        {
-            tokio::task::block_in_place(|| std::thread::sleep(SLOW_DOWN));
-        }
-        waiting
-    }
-
     /// Waits for a confirm in a task, even if the module does not wait. If the confirm fails, the message has failed.
     fn wait_for_confirm(
         self: Arc<Self>,
@@ -220,7 +199,7 @@ impl<T: Transport> InFlightMessage<T> {
             return self.emit(event).await;
         };
         let guard = self.track_event();
-        let waiting = self.note_waiting();
+        let waiting = self.waiting.enter();
         let (published, room) = self.publish_data(data).await?;
         drop(waiting);
         let (sender, confirm) = Confirm::channel();
@@ -464,49 +443,6 @@ impl<T: Transport> InFlightMessage<T> {
 
 /// A published event, and its memory.
 type Published = (Confirm, Option<TakenRoom>);
-
-/// An event that is not published yet.
-struct WaitingEvent<'a>(&'a AtomicUsize);
-
-impl Drop for WaitingEvent<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// Keeps its tracker from finishing until an event is confirmed.
-struct PendingGuard {
-    tracker: TaskTracker,
-    _token: TaskTrackerToken,
-}
-
-impl PendingGuard {
-    fn new(tracker: &TaskTracker) -> Self {
-        Self {
-            tracker: tracker.clone(),
-            _token: tracker.token(),
-        }
-    }
-
-    /// Runs `work` in its own task: it continues even if the module does not wait for it.
-    fn spawn<R: Send + 'static>(
-        self,
-        work: impl Future<Output = R> + Send + 'static,
-    ) -> JoinHandle<R> {
-        self.tracker.spawn(work.in_current_span())
-    }
-
-    /// Runs `work` to its end in a task, for events that need more than one publish. They are confirmed when it ends.
-    async fn finish(
-        self,
-        work: impl Future<Output = anyhow::Result<()>> + Send + 'static,
-    ) -> anyhow::Result<Confirm> {
-        self.spawn(work)
-            .await
-            .context("waiting for an event to be confirmed")??;
-        Ok(Confirm::ready(Ok(())))
-    }
-}
 
 /// The sink of a module's emitter.
 pub(super) struct MessageSink<T: Transport>(pub(super) Arc<InFlightMessage<T>>);

@@ -17,6 +17,7 @@ mod keys;
 mod message_keys;
 pub(crate) mod metrics;
 mod original;
+mod pending;
 mod rate_limit;
 mod run;
 pub(crate) mod service;
