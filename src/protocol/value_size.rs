@@ -25,7 +25,7 @@ impl Open {
             0 => 0,
             // A list has grown by doubling, from four.
             items if !self.is_object => items.next_power_of_two().max(4) * VALUE + ALLOCATION,
-            ..=NODE_MEMBERS => NODE + ALLOCATION,
+            1..=NODE_MEMBERS => NODE + ALLOCATION,
             members => (members / LEAST_NODE_MEMBERS + 1) * (NODE + ALLOCATION),
         }
     }
