@@ -113,6 +113,7 @@ impl MemoryBroker {
         let delivery = Delivery {
             headers,
             body,
+            withheld: None,
             redelivered,
             generation: state.generation.clone(),
             handle: Handle {

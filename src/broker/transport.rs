@@ -22,6 +22,8 @@ use tokio::sync::{Notify, mpsc, oneshot};
 pub(crate) struct Delivery<H> {
     pub(crate) headers: Headers,
     pub(crate) body: Bytes,
+    /// The size of a body, in bytes, that does not fit in memory even alone. It was not read, and `body` is empty.
+    pub(crate) withheld: Option<usize>,
     /// The broker has delivered this message before: to this process on an earlier connection, or to another process.
     pub(crate) redelivered: bool,
     pub(crate) generation: Arc<Generation>,
@@ -34,6 +36,7 @@ impl<H> Delivery<H> {
         Delivery {
             headers: self.headers,
             body: self.body,
+            withheld: self.withheld,
             redelivered: self.redelivered,
             generation: self.generation,
             handle: Arc::new(self.handle),

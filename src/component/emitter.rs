@@ -49,14 +49,16 @@ const MAX_UNCONFIRMED: usize = 32;
 /// Emits events. It is cheap to clone, so a module can emit from several tasks.
 ///
 /// Every method resolves when the broker has confirmed the event, so awaiting it applies back-pressure. A message is
-/// acknowledged only after all its events are confirmed, even if the module does not await them.
+/// acknowledged only after all its events are confirmed, even if the module does not await them. Events that are not
+/// awaited wait for memory before they are published. When a thousand of one message wait, each further one holds its thread
+/// for 10 ms.
 ///
 /// A clone may outlive its message, as in a streaming trigger. Events that it emits later carry the same headers, and
 /// the acknowledgement does not wait for them.
 ///
 /// # Cancel safety
-/// Dropping one of these futures does not cancel an event that is already queued. Data or a snapshot that still waits
-/// for a rate limit or an upload is not sent. An error or new credentials are sent once the future has been polled.
+/// Dropping one of these futures does not cancel an event that is already queued. Data, a reply or a snapshot that
+/// still waits for a rate limit, for memory or for an upload is not sent. An error or new credentials are sent once the future has been polled.
 ///
 /// ```
 /// use sailor::{prelude::*, testing::Harness};

@@ -2,7 +2,7 @@
 
 mod erased;
 
-pub(crate) use erased::{Module, crate_of};
+pub(crate) use erased::{InputKind, Module, crate_of};
 
 use crate::component::{
     context::{Context, HookContext},

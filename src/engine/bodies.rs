@@ -8,7 +8,7 @@ use crate::{
         object_storage::{NOT_CONFIGURED, ObjectStorage, fetch_body},
     },
     component::error::Oversized,
-    protocol::{Encoding, Json, Object, headers::OBJECT_ID_HEADER},
+    protocol::{Encoding, Json, Object, Outgoing, headers::OBJECT_ID_HEADER},
 };
 use anyhow::Context as _;
 use futures_util::{StreamExt, future::try_join_all, stream};
@@ -173,12 +173,11 @@ pub(super) fn check_size(size: usize, limit: usize) -> anyhow::Result<()> {
 
 /// Checks the limit before the message is serialized, so that one that is far too large is not copied.
 pub(super) fn check_size_before_encoding(
-    message: &Object,
+    message: &Outgoing,
     encoding: Encoding,
     limit: usize,
 ) -> anyhow::Result<()> {
-    let least: usize = message.iter().map(|(_, json)| json.as_bytes().len()).sum();
-    if least > limit {
+    if message.least_len() > limit {
         check_size(encoding.encrypted_len(message.text_len()), limit)
     } else {
         Ok(())

@@ -7,7 +7,10 @@
 use super::{
     Engine, bodies, decode,
     deduplication::{ContentHash, DEDUPLICATION_ID, EventIds, content_hash},
+    event_room::TakenRoom,
     hooks, keys, now_ms,
+    original::Original,
+    pending::{PendingGuard, WaitingEvents},
 };
 use crate::{
     broker::transport::{Confirm, Publication, ReboundLimitExceeded, Route, Transport, Verdict},
@@ -17,7 +20,7 @@ use crate::{
         error::AlreadyReported,
         message::HttpReply,
     },
-    protocol::{Encoding, ErrorReport, Headers, IncomingHeaders, Json, Object},
+    protocol::{Encoding, ErrorReport, Headers, IncomingHeaders, Json, Object, Outgoing},
 };
 use anyhow::Context as _;
 use bytes::Bytes;
@@ -30,9 +33,8 @@ use std::{
     },
     time::Duration,
 };
-use tokio::{runtime::Handle, sync::OnceCell, task::JoinHandle};
-use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
-use tracing::Instrument;
+use tokio::{runtime::Handle, sync::OnceCell};
+use tokio_util::task::TaskTracker;
 
 /// A message that is being processed: what its events have in common, and its verdict.
 pub(super) struct InFlightMessage<T: Transport> {
@@ -41,10 +43,10 @@ pub(super) struct InFlightMessage<T: Transport> {
     pub(super) incoming: IncomingHeaders,
     /// The headers that every event has.
     base_headers: Headers,
-    /// The encrypted message as it was delivered, for error events and rebounds.
-    pub(super) body: Bytes,
     /// The ids of its events, with `DEDUPLICATE`. Otherwise they are random.
     event_ids: Option<Arc<EventIds>>,
+    /// The message as it was delivered, for error events and rebounds; set when it is read.
+    original: OnceLock<Original>,
     /// The passthrough of every data event; set once the message is read. Bodies may be references.
     passthrough: OnceLock<Object>,
     /// The same passthrough with all bodies inlined, downloaded once for all events.
@@ -56,6 +58,8 @@ pub(super) struct InFlightMessage<T: Transport> {
     expired: AtomicBool,
     /// Tracks every event that was emitted before the end and is not confirmed yet.
     pending: TaskTracker,
+    /// How many events were emitted and are not published: they wait for a rate limit, for room or for an upload.
+    waiting: WaitingEvents,
 }
 
 impl<T: Transport> InFlightMessage<T> {
@@ -63,7 +67,6 @@ impl<T: Transport> InFlightMessage<T> {
         engine: Arc<Engine<T>>,
         number: u64,
         incoming: IncomingHeaders,
-        body: Bytes,
         event_ids: Option<Arc<EventIds>>,
     ) -> Arc<Self> {
         let base_headers =
@@ -73,15 +76,28 @@ impl<T: Transport> InFlightMessage<T> {
             number,
             incoming,
             base_headers,
-            body,
             event_ids,
+            original: OnceLock::new(),
             passthrough: OnceLock::new(),
             inlined_passthrough: OnceCell::new(),
             verdict: OnceLock::new(),
             finished: AtomicBool::new(false),
             expired: AtomicBool::new(false),
             pending: TaskTracker::new(),
+            waiting: WaitingEvents::default(),
         })
+    }
+
+    pub(super) fn set_original(&self, original: Original) {
+        let _ = self.original.set(original);
+    }
+
+    pub(super) fn original(&self) -> &Original {
+        self.original.get().unwrap_or(&Original::Withheld)
+    }
+
+    pub(super) fn incoming_encoding(&self) -> Encoding {
+        Encoding::of(self.incoming.protocol_version)
     }
 
     /// Builds the passthrough of data events from the incoming message.
@@ -134,9 +150,10 @@ impl<T: Transport> InFlightMessage<T> {
         }
         let guard = self.track_event();
         let message = self.clone();
-        let published = match event {
+        let _waiting = self.waiting.enter();
+        let (published, room) = match event {
             Event::Data(data) => match self.publish_data(data).await {
-                Ok(confirm) => confirm,
+                Ok(published) => published,
                 Err(error) => {
                     let reporting = guard.spawn(async move { message.report_error(error).await });
                     return Err(reporting.await.context("reporting an error")?);
@@ -144,9 +161,9 @@ impl<T: Transport> InFlightMessage<T> {
             },
             Event::Snapshot(state) => self.publish_snapshot(state).await?,
             Event::UpdateSnapshot(members) => self.publish_snapshot_update(members).await?,
-            Event::HttpReply(reply) => self.publish_reply(&reply)?,
+            Event::HttpReply(reply) => self.publish_reply(&reply).await?,
             Event::Rebound(reason) => match self.publish_rebound(&*self.handle()?, &reason) {
-                Ok(confirm) => confirm,
+                Ok(confirm) => (confirm, None),
                 Err(limit) => {
                     let reporting = async move { message.report_rebound_limit(&limit).await };
                     return guard.finish(reporting).await;
@@ -163,14 +180,20 @@ impl<T: Transport> InFlightMessage<T> {
                     .await;
             }
         };
-        Ok(message.wait_for_confirm(guard, published))
+        Ok(message.wait_for_confirm(guard, published, room))
     }
 
     /// Waits for a confirm in a task, even if the module does not wait. If the confirm fails, the message has failed.
-    fn wait_for_confirm(self: Arc<Self>, guard: PendingGuard, published: Confirm) -> Confirm {
+    fn wait_for_confirm(
+        self: Arc<Self>,
+        guard: PendingGuard,
+        published: Confirm,
+        room: Option<TakenRoom>,
+    ) -> Confirm {
         let (sender, confirm) = Confirm::channel();
         guard.spawn(async move {
             let result = published.await;
+            drop(room);
             if let Err(error) = &result {
                 self.report_error(error.clone().into()).await;
             }
@@ -185,11 +208,15 @@ impl<T: Transport> InFlightMessage<T> {
             return self.emit(event).await;
         };
         let guard = self.track_event();
-        let published = self.publish_data(data).await?;
+        let waiting = self.waiting.enter();
+        let (published, room) = self.publish_data(data).await?;
+        drop(waiting);
         let (sender, confirm) = Confirm::channel();
         guard.spawn(async move {
+            let result = published.await;
+            drop(room);
             // Whoever drops a confirm has its failure reported.
-            let _ = sender.send(published.await);
+            let _ = sender.send(result);
         });
         Ok(confirm)
     }
@@ -239,34 +266,40 @@ impl<T: Transport> InFlightMessage<T> {
         }
     }
 
-    async fn publish_data(&self, mut data: Object) -> anyhow::Result<Confirm> {
+    async fn publish_data(&self, mut data: Object) -> anyhow::Result<Published> {
         let derived = self.derived_id("data", || content_hash(&data));
         let mut own_headers = decode::headers_of(&data);
         data.set("headers", Json::of(&own_headers)?);
-        if self.add_passthrough(&mut data).await? {
-            own_headers = decode::headers_of(&data);
+        let (mut data, uploaded) = self.with_passthrough(data).await?;
+        if uploaded {
+            own_headers = decode::headers_of(&data.message);
         }
         let count = own_headers.len();
         let custom_key = decode::take_routing_key(&mut own_headers);
         if own_headers.len() < count {
-            data.set("headers", Json::of(&own_headers)?);
+            data.message.set("headers", Json::of(&own_headers)?);
         }
-        let id = data.get("id").and_then(message_id_text);
-        // Encrypted before the wait, so that memory holds only the encrypted message during the wait.
-        let body = self.encrypt_message(data)?;
+        let id = data.message.get("id").and_then(message_id_text);
+        let settings = &self.engine.settings;
+        let encoding = Encoding::of(settings.protocol_version);
+        bodies::check_size_before_encoding(&data, encoding, settings.outgoing_size_limit)?;
         self.engine.rate_limiters.data.acquire().await;
+        let room = self.room(encoding.encrypted_len(data.least_len())).await;
+        let body = self.encrypt(data.to_vec(), encoding)?;
+        drop(data);
         let mut headers = self.base_headers.clone();
         write_ids(&mut headers, id, derived);
         headers.insert("end".into(), now_ms().into());
-        let version = self.engine.settings.protocol_version;
+        let version = settings.protocol_version;
         headers.insert("protocolVersion".into(), version.into());
         self.engine.metrics.data.add(1);
-        Ok(self.publish(custom_key.map_or(Route::Data, Route::Custom), headers, body))
+        let route = custom_key.map_or(Route::Data, Route::Custom);
+        Ok((self.publish(route, headers, body), room))
     }
 
     /// Adds the passthrough, and uploads or inlines bodies (wire-contract: Passthrough and lightweight messages).
     /// Returns true if the message's own body was uploaded, which changes its headers.
-    async fn add_passthrough(&self, data: &mut Object) -> anyhow::Result<bool> {
+    async fn with_passthrough(&self, mut data: Object) -> anyhow::Result<(Outgoing, bool)> {
         let Engine {
             step,
             bodies,
@@ -283,7 +316,7 @@ impl<T: Transport> InFlightMessage<T> {
         if settings.emit_lightweight {
             let threshold = settings.lightweight_threshold;
             uploaded = bodies
-                .upload_bodies(data, &mut passthrough, threshold)
+                .upload_bodies(&mut data, &mut passthrough, threshold)
                 .await?;
         } else if step.is_passthrough {
             let inlined = self.inlined_passthrough.get_or_try_init(async || {
@@ -292,22 +325,20 @@ impl<T: Transport> InFlightMessage<T> {
             });
             passthrough = inlined.await?.clone();
         } else {
-            bodies.inline_own_passthrough(data, limit).await?;
+            bodies.inline_own_passthrough(&mut data, limit).await?;
         }
-        if step.is_passthrough {
-            if !settings.no_self_passthrough {
-                passthrough.set(&identity.step_id, data.to_json());
-            }
-            data.set("passthrough", passthrough.to_json());
+        if !step.is_passthrough {
+            return Ok((Outgoing::new(data), uploaded));
         }
-        Ok(uploaded)
+        let own = (!settings.no_self_passthrough).then_some(&*identity.step_id);
+        let outgoing = Outgoing::with_passthrough(data, passthrough, own);
+        Ok((outgoing, uploaded))
     }
 
-    fn encrypt_message(&self, data: Object) -> anyhow::Result<Bytes> {
-        let settings = &self.engine.settings;
-        let encoding = Encoding::of(settings.protocol_version);
-        bodies::check_size_before_encoding(&data, encoding, settings.outgoing_size_limit)?;
-        self.encrypt(data.to_vec(), encoding)
+    /// Waits for the memory of an event. Nothing may be awaited between this and the publish: a future that holds room and
+    /// is not polled would keep others waiting.
+    async fn room(&self, body: usize) -> Option<TakenRoom> {
+        Some(self.engine.event_room.take(body).await)
     }
 
     fn encrypt(&self, plain: Vec<u8>, encoding: Encoding) -> anyhow::Result<Bytes> {
@@ -316,7 +347,7 @@ impl<T: Transport> InFlightMessage<T> {
         Ok(body.into())
     }
 
-    async fn publish_snapshot(&self, state: Json) -> anyhow::Result<Confirm> {
+    async fn publish_snapshot(&self, state: Json) -> anyhow::Result<Published> {
         let value = state.parse().context("reading the snapshot back")?;
         let confirm = self.change_snapshot("snapshot", state, |snapshot| *snapshot = value);
         Ok(confirm.await)
@@ -325,7 +356,7 @@ impl<T: Transport> InFlightMessage<T> {
     async fn publish_snapshot_update(
         &self,
         members: Map<String, Value>,
-    ) -> anyhow::Result<Confirm> {
+    ) -> anyhow::Result<Published> {
         anyhow::ensure!(
             !members.contains_key("$set"),
             "`$set` is not supported in a snapshot update: give the members themselves"
@@ -343,8 +374,9 @@ impl<T: Transport> InFlightMessage<T> {
         event: &str,
         body: Json,
         change: impl FnOnce(&mut Value),
-    ) -> Confirm {
+    ) -> Published {
         self.engine.rate_limiters.snapshot.acquire().await;
+        let room = self.room(body.as_bytes().len()).await;
         let mut headers = self.new_headers();
         headers.insert("snapshotEvent".into(), event.into());
         self.engine.metrics.snapshots.add(1);
@@ -356,10 +388,10 @@ impl<T: Transport> InFlightMessage<T> {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         change(&mut snapshot);
-        self.publish(Route::Snapshot, headers, body.bytes())
+        (self.publish(Route::Snapshot, headers, body.bytes()), room)
     }
 
-    fn publish_reply(&self, reply: &HttpReply) -> anyhow::Result<Confirm> {
+    async fn publish_reply(&self, reply: &HttpReply) -> anyhow::Result<Published> {
         let key = self.incoming.reply_to.clone().context(
             "Component emitted 'httpReply' event but 'reply_to' was not found in AMQP headers",
         )?;
@@ -367,10 +399,12 @@ impl<T: Transport> InFlightMessage<T> {
         if let Some(Value::Object(own_headers)) = body.get_mut("headers") {
             decode::take_routing_key(own_headers);
         }
-        let body = self.encrypt(serde_json::to_vec(&body)?, Encoding::Base64)?;
+        let plain = serde_json::to_vec(&body)?;
+        let room = self.room(Encoding::Base64.encrypted_len(plain.len())).await;
+        let body = self.encrypt(plain, Encoding::Base64)?;
         let mut headers = self.new_headers();
         headers.insert("protocolVersion".into(), 1.into());
-        Ok(self.publish(Route::Reply(key), headers, body))
+        Ok((self.publish(Route::Reply(key), headers, body), room))
     }
 
     fn publish_rebound(
@@ -379,7 +413,10 @@ impl<T: Transport> InFlightMessage<T> {
         reason: &str,
     ) -> Result<Confirm, ReboundLimitExceeded> {
         let transport = &self.engine.transport;
-        let confirm = transport.rebound(handle, self.body.clone(), reason)?;
+        let body = self
+            .original()
+            .body(&self.engine.cipher, self.incoming_encoding());
+        let confirm = transport.rebound(handle, body, reason)?;
         self.engine.metrics.rebounds.add(1);
         Ok(confirm)
     }
@@ -424,39 +461,8 @@ impl<T: Transport> InFlightMessage<T> {
     }
 }
 
-/// Keeps its tracker from finishing until an event is confirmed.
-struct PendingGuard {
-    tracker: TaskTracker,
-    _token: TaskTrackerToken,
-}
-
-impl PendingGuard {
-    fn new(tracker: &TaskTracker) -> Self {
-        Self {
-            tracker: tracker.clone(),
-            _token: tracker.token(),
-        }
-    }
-
-    /// Runs `work` in its own task: it continues even if the module does not wait for it.
-    fn spawn<R: Send + 'static>(
-        self,
-        work: impl Future<Output = R> + Send + 'static,
-    ) -> JoinHandle<R> {
-        self.tracker.spawn(work.in_current_span())
-    }
-
-    /// Runs `work` to its end in a task, for events that need more than one publish. They are confirmed when it ends.
-    async fn finish(
-        self,
-        work: impl Future<Output = anyhow::Result<()>> + Send + 'static,
-    ) -> anyhow::Result<Confirm> {
-        self.spawn(work)
-            .await
-            .context("waiting for an event to be confirmed")??;
-        Ok(Confirm::ready(Ok(())))
-    }
-}
+/// A published event, and its memory.
+type Published = (Confirm, Option<TakenRoom>);
 
 /// The sink of a module's emitter.
 pub(super) struct MessageSink<T: Transport>(pub(super) Arc<InFlightMessage<T>>);

@@ -13,7 +13,7 @@ use crate::{
         Confirm, Publication, PublishError, PublishErrorKind, ReboundLimitExceeded, Route,
         Transport,
     },
-    protocol::{Encoding, ErrorReport, Headers, Json, error_body, truncated},
+    protocol::{ErrorReport, Headers, Json, error_body, truncated},
 };
 
 /// Error events up to this size contain the input, even if the limit for data is smaller. Current brokers accept 16
@@ -260,7 +260,7 @@ impl<T: Transport> InFlightMessage<T> {
         headers: &Headers,
     ) -> Result<(), PublishError> {
         let mut truncation = Truncation::none(report, headers, &self.incoming.meta);
-        let input = self.incoming_encoding().text_len(self.body.len());
+        let input = self.original().text_len(self.incoming_encoding());
         let limit = self.engine.settings.outgoing_size_limit;
         if input > limit.max(MAX_EVENT_WITH_INPUT)
             && truncation.truncate_next(PublishErrorKind::Rejected)
@@ -288,12 +288,12 @@ impl<T: Transport> InFlightMessage<T> {
     fn error_body(&self, report: &ErrorReport, truncation: &Truncation) -> Vec<u8> {
         let report = truncation.report(report).encrypt(&self.engine.cipher);
         let has_input = !truncation.contains(ErrorEventPart::Input);
-        let input = has_input.then_some((&*self.body, self.incoming_encoding()));
+        let original = has_input.then(|| self.original());
+        let input = original.and_then(|original| {
+            original.for_error_event(&self.engine.cipher, self.incoming_encoding())
+        });
+        let input = input.as_ref().map(|(body, encoding)| (&**body, *encoding));
         error_body(&report, input)
-    }
-
-    fn incoming_encoding(&self) -> Encoding {
-        Encoding::of(self.incoming.protocol_version)
     }
 
     fn truncated_headers(&self, headers: &Headers, truncation: &Truncation) -> Headers {

@@ -10,12 +10,15 @@ mod decode;
 mod deduplication;
 mod emit;
 mod error_event;
+mod event_room;
 mod hooks;
 mod in_flight;
 mod in_memory;
 mod keys;
 mod message_keys;
 pub(crate) mod metrics;
+mod original;
+mod pending;
 mod rate_limit;
 mod run;
 pub(crate) mod service;
@@ -25,6 +28,7 @@ mod stop;
 #[cfg(test)]
 mod tests;
 mod untrusted;
+mod value_room;
 
 /// What this project's own benchmarks and fuzz targets use: a step without a broker and a platform, and the readers of bytes
 /// from outside. It is not part of the public interface and can change in any version.
@@ -52,6 +56,7 @@ use crate::{
 };
 use bodies::BodyStorage;
 use deduplication::Deduplication;
+use event_room::EventRoom;
 use in_flight::InFlight;
 use rate_limit::RateLimiters;
 use std::{
@@ -59,6 +64,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use value_room::ValueRoom;
 
 /// The two ways to stop a running step, in the order in which an operator uses them.
 ///
@@ -154,6 +160,8 @@ pub(crate) struct Engine<T: Transport> {
     session: Option<Session>,
     bodies: BodyStorage,
     rate_limiters: RateLimiters,
+    event_room: Arc<EventRoom>,
+    values: ValueRoom,
     in_flight: InFlight<T::Handle>,
     deduplication: Option<Deduplication>,
     /// Events that were emitted after their message had finished.

@@ -6,6 +6,7 @@ use super::{
     emit::{self, InFlightMessage, MessageSink},
     hooks,
     in_flight::Arrival,
+    original::Original,
 };
 use crate::{
     broker::transport::{Deliveries, Delivery, SettleOutcome, Transport, TransportError, Verdict},
@@ -15,9 +16,10 @@ use crate::{
         error::ModuleOutcome,
     },
     oauth2::AuthorizedClient,
-    protocol::{ErrorReport, IncomingHeaders, Object},
+    protocol::{Encoding, ErrorReport, IncomingHeaders, MAX_LOGGED_ID, Object, truncated},
 };
 use std::sync::Arc;
+use tokio::sync::SemaphorePermit;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
@@ -75,7 +77,7 @@ impl<T: Transport> Engine<T> {
         );
         async {
             match arrival {
-                Arrival::New(number) => self.process_once(number, incoming, &delivery).await,
+                Arrival::New(number) => self.process_once(number, incoming, delivery).await,
                 Arrival::Adopted => tracing::info!(
                     "A message that is being processed was delivered again; processing continues"
                 ),
@@ -97,15 +99,14 @@ impl<T: Transport> Engine<T> {
         self: &Arc<Self>,
         number: u64,
         incoming: IncomingHeaders,
-        delivery: &Delivery<Arc<T::Handle>>,
+        delivery: Delivery<Arc<T::Handle>>,
     ) {
-        let body = delivery.body.clone();
         let Some(deduplication) = &self.deduplication else {
-            let message = InFlightMessage::new(self.clone(), number, incoming, body, None);
-            let verdict = self.process_message(&message, delivery).await;
+            let message = InFlightMessage::new(self.clone(), number, incoming, None);
+            let verdict = self.process_message(message, delivery).await;
             return self.settle(number, verdict).await;
         };
-        let Claim::Process(claimed) = deduplication.claim(delivery).await else {
+        let Claim::Process(claimed) = deduplication.claim(&delivery).await else {
             self.metrics.duplicates.add(1);
             tracing::info!(
                 "A message that the step has finished before arrived again; it is acknowledged without processing"
@@ -113,22 +114,23 @@ impl<T: Transport> Engine<T> {
             return self.settle(number, Verdict::Acknowledged).await;
         };
         let ids = claimed.event_ids();
-        let message = InFlightMessage::new(self.clone(), number, incoming, body, ids);
-        let verdict = self.process_message(&message, delivery).await;
+        let message = InFlightMessage::new(self.clone(), number, incoming, ids);
+        let verdict = self.process_message(message, delivery).await;
         deduplication.end(claimed, verdict).await;
         self.settle(number, verdict).await;
     }
 
-    /// Runs the module on a message, and waits until all its events are confirmed.
+    /// Runs the module on a message, and waits until all its events are confirmed. The message is dropped at the end: the
+    /// broker may send the next one as soon as this one is settled.
     async fn process_message(
         &self,
-        message: &Arc<InFlightMessage<T>>,
-        delivery: &Delivery<Arc<T::Handle>>,
+        message: Arc<InFlightMessage<T>>,
+        delivery: Delivery<Arc<T::Handle>>,
     ) -> Verdict {
-        match self.read(message, delivery).await {
-            Ok(input) => {
-                let result = self.run_module(message, input).await;
-                self.handle_result(message, result).await;
+        match self.read(&message, delivery).await {
+            Ok((input, _values)) => {
+                let result = self.run_module(&message, input).await;
+                self.handle_result(&message, result).await;
             }
             Err(error) => {
                 tracing::error!("The incoming message could not be read: {error:#}");
@@ -140,21 +142,45 @@ impl<T: Transport> Engine<T> {
         message.finish().await
     }
 
+    /// Reads a message, and takes the memory that its module needs to parse it.
     async fn read(
         &self,
         message: &InFlightMessage<T>,
-        delivery: &Delivery<Arc<T::Handle>>,
-    ) -> anyhow::Result<Object> {
+        delivery: Delivery<Arc<T::Handle>>,
+    ) -> anyhow::Result<(Object, Option<SemaphorePermit<'_>>)> {
+        if let Some(size) = delivery.withheld {
+            message.set_original(Original::Withheld);
+            return Err(self.too_large(message, size));
+        }
+        let Delivery { headers, body, .. } = delivery;
         let mut input = if self.settings.input_is_error {
-            decode::error_event(&self.cipher, &delivery.headers, &delivery.body)?
+            message.set_original(Original::Body(body.clone()));
+            decode::error_event(&self.cipher, &headers, &body)?
         } else {
-            decode::message(&self.cipher, &message.incoming, &delivery.body)?
+            let encoding = Encoding::of(message.incoming.protocol_version);
+            let (original, payload) = Original::open(&self.cipher, body, encoding);
+            message.set_original(original);
+            decode::message(&message.incoming, payload)?
         };
         if self.resolves_references {
             self.bodies.fetch_body(&mut input).await?;
         }
         message.set_passthrough(&input);
-        Ok(input)
+        let values = self.values.room_for(&input, &*self.module).await?;
+        Ok((input, values))
+    }
+
+    /// The error of a message whose body was not read.
+    fn too_large(&self, message: &InFlightMessage<T>, size: usize) -> anyhow::Error {
+        let id = message.incoming.message_id.as_deref().unwrap_or_default();
+        let memory = &self.settings.amqp.memory;
+        anyhow::anyhow!(
+            "message {} has a body of {size} bytes, which does not fit in memory: with a memory limit of {} MB, a body may \
+             have {} bytes. Give the container more memory, or send smaller messages",
+            truncated(id, MAX_LOGGED_ID),
+            memory.limit >> 20,
+            memory.largest_body(),
+        )
     }
 
     /// Runs the module. A panic becomes an error. After `PROCESS_TIMEOUT` the module's future is dropped.

@@ -5,11 +5,13 @@ use super::{
     AccountClient, AccountCredentials, Engine, Shutdown,
     bodies::BodyStorage,
     deduplication::Deduplication,
+    event_room::EventRoom,
     hooks,
     in_flight::InFlight,
     metrics::Metrics,
     rate_limit::RateLimiters,
     stop::{ABANDON_TIMEOUT, close_session},
+    value_room::ValueRoom,
 };
 use crate::{
     broker::{
@@ -25,7 +27,9 @@ use crate::{
     component::{Component, context::Clients, module::Module},
     oauth2::{RefreshLock, Session, SessionConfig},
     protocol::{Cipher, ErrorReport, StepIdentity, error_body, headers::startup_headers},
-    settings::{self, ApiSettings, OAuthMode, ObjectStorageSettings, RunSettings, Settings},
+    settings::{
+        self, AmqpSettings, ApiSettings, OAuthMode, ObjectStorageSettings, RunSettings, Settings,
+    },
 };
 use anyhow::Context as _;
 use secrecy::ExposeSecret;
@@ -85,6 +89,7 @@ pub(super) async fn run_step(
     } = settings;
     // Following a redirect would turn a PUT or POST to the platform into a GET.
     let direct = http::client_without_redirects()?;
+    log_memory(&run.amqp);
     let cipher = Cipher::new(
         run.crypto_password.expose_secret(),
         run.crypto_iv.expose_secret(),
@@ -132,6 +137,20 @@ fn deduplication(
     let open_log = |reader| Some(Arc::new(transport.finished_log(reader)) as Arc<dyn FinishedLog>);
     run.deduplicate
         .then(|| Deduplication::new(identity, &run.crypto_password, open_log))
+}
+
+/// Tells how much memory there is, and what that means for messages.
+fn log_memory(settings: &AmqpSettings) {
+    const MIB: usize = 1 << 20;
+    let memory = &settings.memory;
+    tracing::info!(
+        limit_mb = memory.limit / MIB,
+        messages_mb = memory.messages / MIB,
+        values_mb = memory.values / MIB,
+        events_mb = memory.events / MIB,
+        largest_body_mb = memory.largest_body() / MIB,
+        "Memory: how the limit is shared, and the largest message body that fits"
+    );
 }
 
 pub(super) fn platform_client(
@@ -297,6 +316,8 @@ impl StepStart {
         } = prepared;
         Engine {
             rate_limiters: RateLimiters::new(&self.run.rates),
+            event_room: EventRoom::new(self.run.amqp.memory.events),
+            values: ValueRoom::new(&self.run.amqp.memory),
             bodies: BodyStorage(self.clients.object_storage.clone()),
             transport,
             module,

@@ -1,10 +1,10 @@
 //! The readers of bytes from outside that are not public otherwise, for the fuzz targets (`fuzz/`).
 
-use super::decode;
+use super::{decode, original::Original};
 use crate::{
     clients::http,
     oauth2::{Profile, TokenResponse},
-    protocol::{Cipher, Headers, IncomingHeaders, Object},
+    protocol::{Cipher, Encoding, Headers, IncomingHeaders, Object},
 };
 use bytes::Bytes;
 use reqwest::header::HeaderMap;
@@ -16,7 +16,10 @@ use std::time::Duration;
 /// # Errors
 /// Returns an error if it is not a message.
 pub fn read_message(cipher: &Cipher, headers: &Headers, body: &Bytes) -> anyhow::Result<Object> {
-    decode::message(cipher, &IncomingHeaders::read(headers), body)
+    let incoming = IncomingHeaders::read(headers);
+    let encoding = Encoding::of(incoming.protocol_version);
+    let (_, payload) = Original::open(cipher, body.clone(), encoding);
+    decode::message(&incoming, payload)
 }
 
 /// Reads a delivery as the input of an error handler step.

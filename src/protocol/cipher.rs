@@ -3,7 +3,11 @@
 //! The key is the SHA-256 of the password's UTF-8 bytes, the vector is the 16 bytes of its text, and the padding is PKCS#7
 //! (wire-contract: Encryption). Nothing authenticates a payload: only its padding or its JSON can reveal a change.
 
-use aes::cipher::{BlockModeDecrypt, BlockModeEncrypt, KeyIvInit, block_padding::Pkcs7};
+use aes::cipher::{
+    BlockModeDecrypt, BlockModeEncrypt, KeyIvInit,
+    block_padding::{NoPadding, Pkcs7},
+};
+use bytes::{Bytes, BytesMut};
 use sha2::{Digest, Sha256};
 
 /// How a message body contains the ciphertext (wire-contract: Encodings by protocol version).
@@ -142,13 +146,72 @@ impl Cipher {
             Encoding::Raw => body.to_vec(),
             Encoding::Base64 => decode_base64(body)?,
         };
-        let len = cbc::Decryptor::<aes::Aes256>::new(&self.key.into(), &self.iv.into())
-            .decrypt_padded::<Pkcs7>(&mut buffer)
-            .map_err(|_| CipherError::Undecipherable(body.len()))?
-            .len();
+        let len = self
+            .decrypt_in_place(&mut buffer)
+            .ok_or(CipherError::Undecipherable(body.len()))?;
         buffer.truncate(len);
         Ok(buffer)
     }
+
+    /// Decrypts a body without a second copy of it. Encrypting the payload again makes the same body, because key and vector
+    /// never change; if it would not, because the body is unusual base64, the body is returned too.
+    ///
+    /// # Errors
+    /// Returns the same errors as [`decrypt`](Self::decrypt), with the body as it was.
+    pub(crate) fn open(
+        &self,
+        body: Bytes,
+        encoding: Encoding,
+    ) -> Result<(Bytes, Option<Bytes>), (CipherError, Bytes)> {
+        let undecipherable = CipherError::Undecipherable(body.len());
+        match encoding {
+            Encoding::Raw => {
+                let mut buffer = body
+                    .try_into_mut()
+                    .unwrap_or_else(|shared| BytesMut::from(&*shared));
+                match self.decrypt_in_place(&mut buffer) {
+                    Some(len) => {
+                        buffer.truncate(len);
+                        Ok((buffer.freeze(), None))
+                    }
+                    None => Err((undecipherable, buffer.freeze())),
+                }
+            }
+            Encoding::Base64 => {
+                let is_usual = is_canonical_base64(&body);
+                match self.decrypt(&body, encoding) {
+                    Ok(plain) => Ok((plain.into(), (!is_usual).then_some(body))),
+                    Err(error) => Err((error, body)),
+                }
+            }
+        }
+    }
+
+    /// Returns the length of the payload, or `None` if the body cannot be decrypted. Then it is as it was.
+    fn decrypt_in_place(&self, body: &mut [u8]) -> Option<usize> {
+        let (key, iv) = (self.key.into(), self.iv.into());
+        let decrypted = cbc::Decryptor::<aes::Aes256>::new(&key, &iv)
+            .decrypt_padded::<Pkcs7>(body)
+            .map(<[u8]>::len);
+        let len = body.len();
+        if decrypted.is_err() && len.is_multiple_of(16) {
+            cbc::Encryptor::<aes::Aes256>::new(&key, &iv)
+                .encrypt_padded::<NoPadding>(body, len)
+                .expect("whole blocks need no padding");
+        }
+        decrypted.ok()
+    }
+}
+
+/// Returns whether encoding the decoded bytes makes the same text. Only the padding at the end can differ.
+fn is_canonical_base64(text: &[u8]) -> bool {
+    let Some(last) = text.last_chunk::<4>() else {
+        return text.is_empty();
+    };
+    base64_simd::STANDARD.check(text).is_ok()
+        && base64_simd::STANDARD
+            .decode_to_vec(last)
+            .is_ok_and(|end| base64_simd::STANDARD.encode_to_string(end).as_bytes() == last)
 }
 
 fn decode_base64(text: &[u8]) -> Result<Vec<u8>, CipherError> {
@@ -176,7 +239,45 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    /// Bodies as they are sent: encrypted, damaged, and base64 that is written in other ways.
+    fn bodies() -> impl Strategy<Value = (Vec<u8>, Encoding)> {
+        let encoding = prop_oneof![Just(Encoding::Raw), Just(Encoding::Base64)];
+        let plain = prop::collection::vec(any::<u8>(), 0..100);
+        (plain, encoding, 0..6_usize, any::<prop::sample::Index>()).prop_map(
+            |(plain, encoding, change, index)| {
+                let cipher = Cipher::new("testCryptoPassword", "iv=any16_symbols").unwrap();
+                let mut body = cipher.encrypt(plain, encoding);
+                let at = index.index(body.len());
+                match change {
+                    0 => body[at] ^= 1,
+                    1 => body.truncate(at),
+                    2 => body.insert(at, b'\n'),
+                    3 => while body.pop_if(|byte| *byte == b'=').is_some() {},
+                    _ => {}
+                }
+                (body, encoding)
+            },
+        )
+    }
+
     proptest! {
+        #[test]
+        fn an_opened_body_can_be_made_again((body, encoding) in bodies()) {
+            let cipher = Cipher::new("testCryptoPassword", "iv=any16_symbols").unwrap();
+            let decrypted = cipher.decrypt(&body, encoding);
+            match cipher.open(body.clone().into(), encoding) {
+                Ok((plain, original)) => {
+                    let again = original.unwrap_or_else(|| cipher.encrypt(plain.to_vec(), encoding).into());
+                    prop_assert_eq!(again, body);
+                    prop_assert_eq!(decrypted, Ok(plain.to_vec()));
+                }
+                Err((error, original)) => {
+                    prop_assert_eq!(original, body);
+                    prop_assert_eq!(decrypted, Err(error));
+                }
+            }
+        }
+
         #[test]
         fn lengths_are_known_before_encryption(plain in prop::collection::vec(any::<u8>(), 0..4096)) {
             let cipher = Cipher::new("testCryptoPassword", "iv=any16_symbols").unwrap();

@@ -4,7 +4,10 @@
 //! the texts of its members, and the texts are slices of the decrypted buffer. This is written by hand, because
 //! `serde_json` has no owned text that shares a buffer: its `RawValue` borrows or copies.
 
-use super::json_text::{self, MAX_DEPTH};
+use super::{
+    json_text::{self, MAX_DEPTH},
+    value_size::value_size,
+};
 use bytes::Bytes;
 use serde::{
     Deserialize, Deserializer, Serialize,
@@ -95,6 +98,11 @@ impl Json {
     #[must_use]
     pub fn members(&self) -> Option<Object> {
         Object::of(&self.0).ok()
+    }
+
+    /// Returns about how many bytes the text takes when it is parsed as a [`Value`].
+    pub(crate) fn value_size(&self) -> usize {
+        value_size(&self.0)
     }
 
     /// Returns the text, which is UTF-8.
@@ -329,23 +337,36 @@ impl Object {
     /// Writes the object without white space between its members. The buffer has room for the padding of a cipher.
     #[must_use]
     pub fn to_vec(&self) -> Vec<u8> {
-        let size = self
-            .0
+        let mut text = Vec::with_capacity(self.size_hint() + 32);
+        text.push(b'{');
+        self.write_members(&mut text);
+        text.push(b'}');
+        text
+    }
+
+    /// Returns about what the members need as text: enough, unless a name has many escapes.
+    pub(super) fn size_hint(&self) -> usize {
+        self.0
             .iter()
             .map(|(name, json)| name.text.len() + json.0.len() + 8)
-            .sum::<usize>();
-        let mut text = Vec::with_capacity(size + 32);
-        text.push(b'{');
+            .sum()
+    }
+
+    /// Writes the members with commas between them.
+    pub(super) fn write_members(&self, text: &mut Vec<u8>) {
         for (i, (name, json)) in self.0.iter().enumerate() {
             if i > 0 {
                 text.push(b',');
             }
-            name.write_to(&mut text);
+            name.write_to(text);
             text.push(b':');
             text.extend_from_slice(&json.0);
         }
-        text.push(b'}');
-        text
+    }
+
+    /// Returns the length of all texts, without names: the least that [`Self::to_vec`] writes.
+    pub(crate) fn least_len(&self) -> usize {
+        self.0.iter().map(|(_, json)| json.0.len()).sum()
     }
 
     /// Returns the length of [`Self::to_vec`] without writing it.

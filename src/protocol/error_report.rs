@@ -2,6 +2,7 @@
 
 use super::{Cipher, Encoding, truncated};
 use serde::Serialize;
+use std::borrow::Cow;
 
 /// An error in the three members that the platform shows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -82,15 +83,18 @@ pub fn error_body(encrypted_report: &str, input: Option<(&[u8], Encoding)>) -> V
     struct Body<'a> {
         error: &'a str,
         #[serde(skip_serializing_if = "Option::is_none")]
-        error_input: Option<String>,
+        error_input: Option<Cow<'a, str>>,
     }
     let error_input = input.map(|(body, encoding)| match encoding {
-        Encoding::Base64 => String::from_utf8_lossy(body).into_owned(),
-        Encoding::Raw => base64_simd::STANDARD.encode_to_string(body),
+        Encoding::Base64 => String::from_utf8_lossy(body),
+        Encoding::Raw => Cow::Owned(base64_simd::STANDARD.encode_to_string(body)),
     });
-    serde_json::to_vec(&Body {
+    let length = error_input.as_ref().map_or(0, |input| input.len());
+    let mut text = Vec::with_capacity(encrypted_report.len() + length + 64);
+    let body = Body {
         error: encrypted_report,
         error_input,
-    })
-    .expect("texts can be written as JSON")
+    };
+    serde_json::to_writer(&mut text, &body).expect("texts can be written as JSON");
+    text
 }

@@ -44,7 +44,7 @@ pub(super) fn depth(text: &[u8]) -> usize {
 }
 
 /// Returns the position of the closing quotation mark of the string whose content begins at `start`.
-fn end_of_string(text: &[u8], start: usize) -> usize {
+pub(super) fn end_of_string(text: &[u8], start: usize) -> usize {
     let mut at = start;
     while let Some(found) = text.get(at..).and_then(|rest| memchr2(b'"', b'\\', rest)) {
         at += found;

@@ -8,12 +8,15 @@ pub mod envelope;
 pub mod error_report;
 pub mod headers;
 mod json_text;
+mod outgoing;
+mod value_size;
 
 pub use cipher::{Cipher, CipherError, Encoding};
 pub use envelope::{EnvelopeError, Json, Object};
 pub use error_report::{ErrorReport, error_body};
 pub use headers::{Headers, IncomingHeaders, StepIdentity};
 pub(crate) use json_text::{read_value, without_lone_surrogates};
+pub(crate) use outgoing::Outgoing;
 
 use std::borrow::Cow;
 

@@ -1,25 +1,95 @@
-//! The memory limit of the container, read from its control group (cgroups of version 2 and 1).
+//! What a process may keep in memory: a share of its memory limit for each purpose.
+//!
+//! The limit is `ELASTICIO_MEMORY_LIMIT`, or that of the container, read from its control group (cgroups of version 2 and
+//! 1). This file has the whole formula: what is reserved for the process, how the rest is shared, and what a message takes.
 
 use std::{
     path::{Path, PathBuf},
     sync::OnceLock,
 };
 
-/// The limit of one body if the memory has no limit.
-const UNBOUNDED: usize = 256 << 20;
+const MIB: usize = 1 << 20;
+/// The limit that counts if neither the setting nor the container has one.
+const UNBOUNDED: usize = 4096 * MIB;
+/// What the process takes without messages: code, threads, and the buffers of three connections to the broker.
+const BASE: usize = 32 * MIB;
+/// With less than this, not even small messages can be processed; so no limit makes the budget smaller.
+const LEAST_BUDGET: usize = 8 * MIB;
 /// Version 1 writes "no limit" as a number larger than the memory of any machine.
 const NO_LIMIT: u64 = 1 << 60;
 
-/// Returns the size of the largest body that is read, in bytes: a quarter of the container's memory. There are other
-/// bodies at the same time, and a body is in memory twice while it is decrypted.
-pub(crate) fn default_body_limit() -> usize {
-    static LIMIT: OnceLock<usize> = OnceLock::new();
-    *LIMIT.get_or_init(|| quarter_of_memory(|path| std::fs::read_to_string(path).ok()))
+/// How many bytes of memory a byte of a message's body takes while the message is processed: the text, the body that the
+/// module reads, and two of the three copies that an event of the same size takes. The third is counted for the event.
+const COPIES: usize = 4;
+/// What a message takes beside its body: headers, tasks and handles.
+const PER_MESSAGE: usize = 16 * 1024;
+
+/// How the memory of a process is shared, in bytes. The shares are separate, so that no message waits for itself: events
+/// have room whatever messages take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemoryShares {
+    /// The memory limit that the shares are made of.
+    pub limit: usize,
+    /// For messages from their arrival to their settlement. See [`message_cost`](Self::message_cost).
+    pub messages: usize,
+    /// For JSON that modules read as [`Value`](serde_json::Value), beyond what its text takes.
+    pub values: usize,
+    /// For events on their way to the broker, until they are confirmed.
+    pub events: usize,
 }
 
-fn quarter_of_memory(read: impl Fn(&Path) -> Option<String>) -> usize {
-    let quarter = memory_limit(read).and_then(|limit| usize::try_from(limit / 4).ok());
-    quarter.filter(|bytes| *bytes > 0).unwrap_or(UNBOUNDED)
+impl MemoryShares {
+    /// Shares out a limit in bytes; without one, that of the container.
+    pub(crate) fn new(limit: Option<usize>) -> Self {
+        let limit = limit.or_else(container_limit).unwrap_or(UNBOUNDED);
+        let budget = limit.saturating_sub(BASE).max(LEAST_BUDGET);
+        Self {
+            limit,
+            messages: budget / 2,
+            values: budget / 8 * 3,
+            events: budget / 8,
+        }
+    }
+
+    /// The memory that a message takes while it is processed, by the size of its body.
+    pub(crate) const fn message_cost(body: usize) -> usize {
+        body.saturating_mul(COPIES).saturating_add(PER_MESSAGE)
+    }
+
+    /// The largest body, in bytes, that fits into the share for messages.
+    ///
+    /// ```
+    /// use sailor::settings::MemoryShares;
+    ///
+    /// let shares = MemoryShares { limit: 128 << 20, messages: 48 << 20, values: 36 << 20, events: 12 << 20 };
+    /// assert_eq!(shares.largest_body() >> 20, 11);
+    /// ```
+    #[must_use]
+    pub const fn largest_body(&self) -> usize {
+        self.messages.saturating_sub(PER_MESSAGE) / COPIES
+    }
+}
+
+/// Reads a size: a number of MB, or one with a unit such as `MiB` or `G`. A megabyte has 1024 times 1024 bytes, as in the
+/// limits of containers. Returns `None` if it is not a size.
+pub(super) fn parse_size(text: &str) -> Option<usize> {
+    let text = text.trim();
+    let end = text.find(|c: char| !c.is_ascii_digit());
+    let (number, unit) = text.split_at(end.unwrap_or(text.len()));
+    let unit = match &*unit.trim().to_ascii_lowercase() {
+        "" | "m" | "mb" | "mi" | "mib" => MIB,
+        "g" | "gb" | "gi" | "gib" => 1024 * MIB,
+        _ => return None,
+    };
+    let number = number.parse::<usize>().ok().filter(|number| *number > 0)?;
+    number.checked_mul(unit)
+}
+
+/// The memory limit of the container, if it has one.
+fn container_limit() -> Option<usize> {
+    static LIMIT: OnceLock<Option<u64>> = OnceLock::new();
+    let limit = *LIMIT.get_or_init(|| memory_limit(|path| std::fs::read_to_string(path).ok()));
+    limit.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX))
 }
 
 /// The smallest limit of the process's own group and the groups around it.
@@ -64,8 +134,8 @@ fn limit_files_around(
 mod tests {
     use super::*;
 
-    fn of(files: &[(&str, &str)]) -> usize {
-        quarter_of_memory(|path| {
+    fn of(files: &[(&str, &str)]) -> Option<u64> {
+        memory_limit(|path| {
             files
                 .iter()
                 .find(|(name, _)| Path::new(name) == path)
@@ -74,21 +144,21 @@ mod tests {
     }
 
     #[test]
-    fn a_body_may_take_a_quarter_of_what_the_control_group_allows() {
+    fn the_limit_is_that_of_the_control_group() {
         for (files, expected) in [
             (
                 &[
                     ("/proc/self/cgroup", "0::/\n"),
                     ("/sys/fs/cgroup/memory.max", "536870912\n"),
                 ][..],
-                128 << 20,
+                536_870_912,
             ),
             (
                 &[
                     ("/proc/self/cgroup", "0::/a/b\n"),
                     ("/sys/fs/cgroup/a/b/memory.max", "4000\n"),
                 ],
-                1000,
+                4000,
             ),
             // Version 1, from outside of a container and from inside.
             (
@@ -99,17 +169,17 @@ mod tests {
                         "8000\n",
                     ),
                 ],
-                2000,
+                8000,
             ),
             (
                 &[
                     ("/proc/self/cgroup", "4:cpu,memory:/docker/1\n"),
                     ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "8000\n"),
                 ],
-                2000,
+                8000,
             ),
         ] {
-            assert_eq!(of(files), expected, "{files:?}");
+            assert_eq!(of(files), Some(expected), "{files:?}");
         }
     }
 
@@ -121,11 +191,11 @@ mod tests {
             ("/sys/fs/cgroup/pod/memory.max", "8000\n"),
             ("/sys/fs/cgroup/memory.max", "4000000\n"),
         ];
-        assert_eq!(of(&files), 2000);
+        assert_eq!(of(&files), Some(8000));
     }
 
     #[test]
-    fn without_a_limit_a_body_may_take_256_mib() {
+    fn a_group_without_a_limit_has_none() {
         for files in [
             &[][..],
             &[
@@ -141,10 +211,54 @@ mod tests {
             ],
             &[
                 ("/proc/self/cgroup", "nonsense"),
-                ("/sys/fs/cgroup/memory.max", "0\n"),
+                ("/sys/fs/cgroup/memory.max", "100\n"),
             ],
         ] {
-            assert_eq!(of(files), 256 << 20, "{files:?}");
+            assert_eq!(of(files), None, "{files:?}");
+        }
+    }
+
+    #[test]
+    fn the_shares_never_exceed_the_limit_and_are_never_empty() {
+        for megabytes in [1, 32, 40, 48, 64, 128, 256, 4096, 1 << 20] {
+            let limit = megabytes * MIB;
+            let shares = MemoryShares::new(Some(limit));
+            let sum = shares.messages + shares.values + shares.events;
+            assert!(
+                sum <= limit.saturating_sub(BASE).max(LEAST_BUDGET),
+                "{shares:?}"
+            );
+            assert!(shares.largest_body() > 512 * 1024 && shares.events > 512 * 1024);
+            assert!(MemoryShares::message_cost(shares.largest_body()) <= shares.messages);
+            assert!(MemoryShares::message_cost(shares.largest_body() + 1) > shares.messages);
+        }
+        assert_eq!(MemoryShares::message_cost(usize::MAX), usize::MAX);
+    }
+
+    #[test]
+    fn a_size_is_a_number_of_megabytes_or_has_a_unit() {
+        for (text, megabytes) in [
+            ("128", 128),
+            (" 128 ", 128),
+            ("128M", 128),
+            ("128 MiB", 128),
+            ("128mb", 128),
+            ("2G", 2048),
+            ("2gib", 2048),
+        ] {
+            assert_eq!(parse_size(text), Some(megabytes * MIB), "{text}");
+        }
+        for text in [
+            "",
+            "0",
+            "-1",
+            "M",
+            "1.5G",
+            "128K",
+            "128 apples",
+            "99999999999999999999",
+        ] {
+            assert_eq!(parse_size(text), None, "{text}");
         }
     }
 }

@@ -22,11 +22,10 @@ mod tls;
 
 pub use env_reader::{InvalidVariable, SettingsError};
 pub use log::LogSettings;
+pub use memory_limit::MemoryShares;
 pub use oauth::{OAuthMode, UnknownOAuthMode};
 pub use service::{Method, ResultTarget, ServiceSettings, ServiceStart};
 pub use tls::{NamedFile, TlsSettings};
-
-pub(crate) use memory_limit::default_body_limit;
 
 use crate::protocol::StepIdentity;
 use secrecy::SecretString;
@@ -126,8 +125,8 @@ pub struct ObjectStorageSettings {
     pub retries: Option<u32>,
     /// `REQUEST_TIMEOUT`: the time limit of one attempt.
     pub timeout: Duration,
-    /// `OBJECT_STORAGE_SIZE_LIMIT` (our own): the largest body that is read, in bytes. Without it, the container's memory
-    /// decides.
+    /// `OBJECT_STORAGE_SIZE_LIMIT` (our own): the largest body that is read, in bytes. By default the largest one
+    /// that the memory limit allows.
     pub size_limit: Option<usize>,
 }
 
@@ -204,6 +203,8 @@ pub struct AmqpSettings {
     pub update_keys_key: Option<String>,
     /// `RABBITMQ_PREFETCH_SAILOR`: how many messages are processed at the same time.
     pub prefetch: u16,
+    /// `MEMORY_LIMIT` (our own), or the container's limit: what messages may take, which can lower the prefetch.
+    pub memory: MemoryShares,
     /// `AMQP_PERSISTENT_MESSAGES`.
     pub persistent: bool,
     /// `REBOUND_INITIAL_EXPIRATION`.

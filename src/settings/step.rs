@@ -2,9 +2,10 @@
 //! variables, wire-contract: Variables copied into headers, wire-contract: Variables without the prefix).
 
 use super::{
-    AmqpSettings, ApiSettings, Mode, OUTGOING_MESSAGE_SIZE_LIMIT, ObjectStorageSettings,
-    RateSettings, RunSettings, Settings, SettingsError,
+    AmqpSettings, ApiSettings, MemoryShares, Mode, OUTGOING_MESSAGE_SIZE_LIMIT,
+    ObjectStorageSettings, RateSettings, RunSettings, Settings, SettingsError,
     env_reader::{EnvReader, PREFIX, full_name, is_http, without_trailing_slashes},
+    memory_limit::parse_size,
     parse::camel_case,
     tls::proxy_warnings,
 };
@@ -98,13 +99,17 @@ impl<G: Fn(&str) -> Option<String>> EnvReader<G> {
         let retries = retries.map(|_| self.number_within("REQUEST_MAX_RETRY", 1..=4, 2));
         let timeout = self.number_within("REQUEST_TIMEOUT", 500..=20_000, 10_000);
         let size_limit = self.number(&full_name("OBJECT_STORAGE_SIZE_LIMIT"));
+        let size_limit = size_limit.map_or_else(
+            || self.memory().largest_body(),
+            |limit| usize::try_from(limit).unwrap_or(usize::MAX),
+        );
         let (uri, token) = self.object_storage_access()?;
         Some(ObjectStorageSettings {
             uri: without_trailing_slashes(&uri),
             token: token.into(),
             retries: retries.map(|retries| u32::try_from(retries).unwrap_or(2)),
             timeout: Duration::from_millis(timeout),
-            size_limit: size_limit.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX)),
+            size_limit: Some(size_limit),
         })
     }
 
@@ -219,6 +224,7 @@ impl<G: Fn(&str) -> Option<String>> EnvReader<G> {
             snapshot_key: self.required("SNAPSHOT_ROUTING_KEY"),
             update_keys_key: self.text("UPDATE_KEYS_ROUTING_KEY"),
             prefetch: self.prefetch(),
+            memory: self.checked_memory(),
             persistent: self.flag("AMQP_PERSISTENT_MESSAGES"),
             rebound_initial_expiration: self.millis("REBOUND_INITIAL_EXPIRATION", 15_000),
             rebound_limit: self.count("REBOUND_LIMIT", 20),
@@ -232,6 +238,23 @@ impl<G: Fn(&str) -> Option<String>> EnvReader<G> {
             connect_retries: self.count("AMQP_RECONNECT_ATTEMPTS", 3),
             connect_retry_delay: self.millis("AMQP_RECONNECT_TIMEOUT", 100),
         }
+    }
+
+    /// The memory that the process may use, and how it is shared.
+    fn memory(&self) -> MemoryShares {
+        let limit = self.text("MEMORY_LIMIT");
+        MemoryShares::new(limit.as_deref().and_then(parse_size))
+    }
+
+    fn checked_memory(&mut self) -> MemoryShares {
+        let limit = self.text("MEMORY_LIMIT");
+        if limit.is_some_and(|limit| parse_size(&limit).is_none()) {
+            self.warning(
+                "MEMORY_LIMIT",
+                "must be a number of megabytes, or have the unit M or G; using the container's limit",
+            );
+        }
+        self.memory()
     }
 
     fn unbound_is_error(&mut self) -> bool {

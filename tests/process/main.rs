@@ -8,6 +8,7 @@ mod equal_messages;
 mod json;
 mod log;
 mod memory;
+mod memory_limit;
 mod proxies;
 mod refused_publishes;
 mod routing_keys;

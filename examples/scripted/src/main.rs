@@ -15,6 +15,7 @@ fn component() -> anyhow::Result<Component> {
         .action("script", Script)
         .trigger("script_trigger", Script)
         .action("script_raw", Script)
+        .action("typed", typed)
         .action("init_fails", InitFails)
         .metadata("script", metadata)
         .select_model("colours", colours)
@@ -103,6 +104,12 @@ async fn carry_out(
         "throw" => bail!(text()),
         "panic" => panic!("{}", text()),
         "spawn" => emit_later(argument, cx).await,
+        "spawnMany" => {
+            for i in 0..number() {
+                emit_later(json!({ "i": i }), cx).await?;
+            }
+            Ok(())
+        }
         "end" => Ok(()),
         unknown => bail!("no operation is called \"{unknown}\""),
     }
@@ -141,6 +148,24 @@ fn echo<'a>(message: &'a Message<Value>, cx: &'a Context) -> anyhow::Result<Echo
         snapshot,
         variables: cx.variables(),
     })
+}
+
+/// A list of small objects, read into a type and emitted again.
+#[derive(serde::Deserialize, serde::Serialize, JsonSchema)]
+struct List {
+    items: Vec<Item>,
+}
+
+#[derive(serde::Deserialize, serde::Serialize, JsonSchema)]
+struct Item {
+    id: u64,
+    name: String,
+    price: f64,
+    tags: Vec<String>,
+}
+
+async fn typed(message: Message<List>, cx: Context<Value, List>) -> anyhow::Result<()> {
+    cx.data(&message.body).await
 }
 
 struct InitFails;

@@ -3,15 +3,20 @@
 use super::{
     client::{self, Connection},
     error::{BrokerError, describe, is_about_tls},
+    intake::{Intake, MessageMemory},
 };
 use crate::{
     broker::transport::TransportError,
     clients::{retry::RetryPolicy, tls},
-    settings::AmqpSettings,
+    settings::{AmqpSettings, MemoryShares},
 };
 use lapin::uri::{AMQPScheme, AMQPUri};
 use secrecy::{ExposeSecret, SecretString};
-use std::{fmt, io, time::Duration};
+use std::{
+    fmt, io,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 use tokio::{
     runtime::Handle,
     time::{sleep, timeout},
@@ -110,6 +115,9 @@ pub(super) struct Connector {
     uri: AMQPUri,
     hostname: String,
     runtime: Handle,
+    memory: Arc<MessageMemory>,
+    /// Admits the deliveries of the newest connection that consumes.
+    intake: Mutex<Arc<Intake>>,
 }
 
 impl Connector {
@@ -119,12 +127,43 @@ impl Connector {
             // A file that cannot be used is reported at once, and not at each attempt to connect.
             tls::broker_config().map_err(|error| TransportError(error.to_string()))?;
         }
+        let memory = MessageMemory::new(MemoryShares::new(None));
         let hostname = gethostname::gethostname().to_string_lossy().into_owned();
         Ok(Self {
             uri,
             hostname,
             runtime,
+            intake: Mutex::new(Intake::new(memory.clone())),
+            memory,
         })
+    }
+
+    /// Sets the memory for messages that are consumed.
+    pub(super) fn with_memory(self, shares: MemoryShares) -> Self {
+        let memory = MessageMemory::new(shares);
+        Self {
+            intake: Mutex::new(Intake::new(memory.clone())),
+            memory,
+            ..self
+        }
+    }
+
+    /// Returns what admits the deliveries of the newest connection that consumes.
+    pub(super) fn intake(&self) -> Arc<Intake> {
+        self.lock_intake().clone()
+    }
+
+    fn lock_intake(&self) -> MutexGuard<'_, Arc<Intake>> {
+        self.intake.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn admit_for(&self, role: ConnectionRole) -> Option<guard::Admit> {
+        let ConnectionRole::Consume = role else {
+            return None;
+        };
+        let intake = Intake::new(self.memory.clone());
+        *self.lock_intake() = intake.clone();
+        Some(Arc::new(move |tag, size| intake.admit(tag, size)))
     }
 
     /// The user name that this process has at the broker.
@@ -142,7 +181,8 @@ impl Connector {
         let name = format!("{}-{role}", self.hostname);
         let limit = self.uri.query.connection_timeout;
         let limit = limit.map_or(CONNECT_TIMEOUT, Duration::from_millis);
-        let connecting = client::connect(self.uri_for(role), name, self.runtime.clone());
+        let (uri, runtime) = (self.uri_for(role), self.runtime.clone());
+        let connecting = client::connect(uri, name, runtime, self.admit_for(role));
         match timeout(limit, connecting).await {
             Ok(Ok(connection)) => Ok(connection),
             Ok(Err(error)) => Err(BrokerError::new(&operation, &error)),

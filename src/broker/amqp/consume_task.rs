@@ -7,20 +7,24 @@
 //! The broker does not confirm settlements. So the task also makes round trips on the same channel, whose frames are
 //! processed in order: the response to one proves that all earlier settlements have arrived.
 //!
+//! The broker hands out as many deliveries as fit in memory, by the sizes seen so far (`intake`). To change that number, the
+//! task cancels the consumer and consumes again on the same channel, so that all deliveries can still be settled.
+//!
 //! Connections are recovered by hand, as in [`publish_task`](super::publish_task).
 
 use super::{
     ConnectionMetrics,
-    client::{Channel, Connection, Consumer, Delivery as ClientDelivery},
+    client::{Acker, Channel, Connection, Consumer, Delivery as ClientDelivery},
     connection::{self, ConnectionRole, Connector, RESPONSE_TIMEOUT},
     delivery::{self, DeliveryHandle},
     error::{BrokerError, describe},
+    intake::{Consumers, Intake, LeftOut, PrefetchControl},
     reconnect::{ReconnectBackoff, Refusal, reopen},
 };
 use crate::broker::transport::{Delivery, Generation, TransportError};
 use futures_util::{FutureExt, StreamExt};
 use lapin::{
-    options::{BasicCancelOptions, BasicConsumeOptions, BasicQosOptions},
+    options::{BasicCancelOptions, BasicConsumeOptions, BasicQosOptions, BasicRejectOptions},
     types::{FieldTable, ShortString},
 };
 use std::{
@@ -29,7 +33,7 @@ use std::{
     pin::pin,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU16, Ordering::Relaxed},
     },
     time::Duration,
 };
@@ -49,6 +53,22 @@ pub(super) struct ConsumerChannel {
     connection: Connection,
     channel: Channel,
     consumer: Consumer,
+    consumers: Consumers,
+}
+
+/// Consumes on a channel, with at most `prefetch` unsettled deliveries.
+async fn subscribe(
+    channel: &Channel,
+    queue: &ShortString,
+    prefetch: u16,
+) -> lapin::Result<Consumer> {
+    channel
+        .basic_qos(prefetch, BasicQosOptions { global: false })
+        .await?;
+    let (tag, options) = (ShortString::default(), BasicConsumeOptions::default());
+    channel
+        .basic_consume(queue.clone(), tag, options, FieldTable::default())
+        .await
 }
 
 impl ConsumerChannel {
@@ -56,17 +76,12 @@ impl ConsumerChannel {
         connection: Connection,
         queue: &ShortString,
         prefetch: u16,
+        intake: Arc<Intake>,
     ) -> Result<Self, BrokerError> {
         let operation = format!("consuming queue \"{queue}\"");
         let opening = async {
             let channel = connection.create_channel().await?;
-            channel
-                .basic_qos(prefetch, BasicQosOptions { global: false })
-                .await?;
-            let (tag, options) = (ShortString::default(), BasicConsumeOptions::default());
-            let consumer = channel
-                .basic_consume(queue.clone(), tag, options, FieldTable::default())
-                .await?;
+            let consumer = subscribe(&channel, queue, prefetch).await?;
             Ok((channel, consumer))
         };
         match timeout(RESPONSE_TIMEOUT, opening).await {
@@ -74,6 +89,7 @@ impl ConsumerChannel {
                 connection,
                 channel,
                 consumer,
+                consumers: Consumers::new(intake),
             }),
             Ok(Err(error)) => Err(BrokerError::new(&operation, &error)),
             Err(_) => Err(BrokerError::no_response(&operation)),
@@ -101,17 +117,16 @@ impl ConsumerChannel {
 /// Makes round trips while there are settlements to confirm. Nothing waits for the responses. Without a response,
 /// nothing is proven.
 ///
-/// The request sets the prefetch to its current value. The prefetch applies only to later consumers of the channel, and
-/// there are none.
+/// The request sets the prefetch of later consumers, which it does not change.
 async fn confirm_settlements(
     channel: Channel,
-    prefetch: u16,
+    prefetch: &AtomicU16,
     generation: &Generation,
 ) -> Infallible {
     loop {
         let roundtrip = generation.next_roundtrip().await;
         if channel
-            .basic_qos(prefetch, BasicQosOptions { global: false })
+            .basic_qos(prefetch.load(Relaxed), BasicQosOptions { global: false })
             .await
             .is_err()
         {
@@ -132,7 +147,9 @@ async fn confirm_settlements(
 pub(super) struct ConsumeTask {
     pub(super) connector: Arc<Connector>,
     pub(super) queue: ShortString,
-    pub(super) prefetch: u16,
+    pub(super) prefetch: PrefetchControl,
+    /// The prefetch of the settings, which is never exceeded.
+    pub(super) setting: u16,
     pub(super) refusal_timeout: Duration,
     pub(super) deliveries: mpsc::UnboundedSender<Result<Delivery<DeliveryHandle>, TransportError>>,
     /// Asks to end deliveries.
@@ -212,13 +229,14 @@ impl ConsumeTask {
         backoff: &mut ReconnectBackoff,
         outages: &mut u32,
     ) -> Result<ConsumerChannel, ConsumeEnd> {
-        let (connector, queue, prefetch) = (&self.connector, &self.queue, self.prefetch);
+        let (connector, queue) = (&self.connector, &self.queue);
+        let prefetch = self.prefetch.current();
         let mut refusal = Refusal::new(self.refusal_timeout);
         let has_failed = AtomicBool::new(false);
         let open = || async {
             let opening = async {
                 let connection = connector.connect(ConnectionRole::Consume).await?;
-                ConsumerChannel::open(connection, queue, prefetch).await
+                ConsumerChannel::open(connection, queue, prefetch, connector.intake()).await
             };
             let note_failure = |_: &BrokerError| has_failed.store(true, Relaxed);
             opening.await.inspect_err(note_failure)
@@ -243,20 +261,35 @@ impl ConsumeTask {
         generation: &Arc<Generation>,
     ) -> ConsumeEnd {
         let mut reason = None;
+        // The prefetch of the consumer, or of the next one.
+        let prefetch = AtomicU16::new(self.prefetch.current());
         let mut roundtrips = pin!(confirm_settlements(
             channel.channel.clone(),
-            self.prefetch,
+            &prefetch,
             generation
         ));
         loop {
+            let is_full = channel.consumers.are_at(self.setting);
             select! {
                 biased;
                 () = self.closing.cancelled() => return ConsumeEnd::Closing,
                 error = permanent_error(&mut self.fatal) => return ConsumeEnd::Fatal(error),
                 () = self.stopping.cancelled() => return self.stop(channel, generation).await,
                 never = &mut roundtrips => match never {},
-                next = channel.consumer.next() => match next {
-                    Some(Ok(delivery)) => self.forward_one(delivery, generation),
+                () = channel.consumers.below(self.setting), if is_full => {}
+                next = channel.consumer.next(), if !is_full => match next {
+                    Some(Ok(delivery)) => {
+                        let change = self.forward_one(delivery, &channel.consumers, generation);
+                        if let Some(change) = change {
+                            let again = self.consume_again(channel, change, &prefetch, generation);
+                            select! {
+                                never = &mut roundtrips => match never {},
+                                consumed = again => if let Err(end) = consumed {
+                                    return end;
+                                },
+                            }
+                        }
+                    }
                     Some(Err(error)) => reason = Some(describe(&error)),
                     None => {
                         let cancelled = || "the broker cancelled the consumer".to_owned();
@@ -269,25 +302,129 @@ impl ConsumeTask {
 
     /// Cancels the consumer, and forwards the deliveries that the broker has already sent.
     async fn stop(
-        &self,
+        &mut self,
         channel: &mut ConsumerChannel,
         generation: &Arc<Generation>,
     ) -> ConsumeEnd {
+        let (closing, mut no_room) = (self.closing.clone(), Vec::new());
         select! {
             biased;
-            () = self.closing.cancelled() => return ConsumeEnd::Closing,
-            () = channel.cancel() => {}
+            () = closing.cancelled() => return ConsumeEnd::Closing,
+            () = self.end_consumer(channel, generation, &mut no_room) => {}
         }
-        while let Some(Some(Ok(delivery))) = channel.consumer.next().now_or_never() {
-            self.forward_one(delivery, generation);
-        }
+        give_back(no_room).await;
         ConsumeEnd::Stopped
     }
 
-    fn forward_one(&self, delivery: ClientDelivery, generation: &Arc<Generation>) {
-        let delivery = delivery::receive(delivery, generation.clone());
+    /// Consumes again, with the prefetch that the sizes of messages allow. Messages that do not fit go back to the queue;
+    /// then nothing is consumed until the first of them fits.
+    async fn consume_again(
+        &mut self,
+        channel: &mut ConsumerChannel,
+        change: Change,
+        prefetch: &AtomicU16,
+        generation: &Arc<Generation>,
+    ) -> Result<(), ConsumeEnd> {
+        let mut no_room: Vec<_> = change.no_room.into_iter().collect();
+        let (closing, stopping) = (self.closing.clone(), self.stopping.clone());
+        let mut fatal = self.fatal.clone();
+        let consuming = async {
+            self.end_consumer(channel, generation, &mut no_room).await;
+            let needed = no_room.iter().map(|message| message.size).max();
+            // Not before the consumer is cancelled: it would get them again at once.
+            give_back(no_room).await;
+            if let Some(size) = needed {
+                self.prefetch.left_out(size);
+                select! {
+                    error = permanent_error(&mut fatal) => return Err(ConsumeEnd::Fatal(error)),
+                    () = stopping.cancelled() => return Err(ConsumeEnd::Stopped),
+                    () = channel.consumers.intake().room_for(size) => {}
+                }
+            }
+            let next = self.prefetch.current();
+            prefetch.store(next, Relaxed);
+            tracing::debug!(
+                prefetch = next,
+                "The prefetch follows the size of messages."
+            );
+            let subscribing = subscribe(&channel.channel, &self.queue, next);
+            match timeout(RESPONSE_TIMEOUT, subscribing).await {
+                Ok(Ok(consumer)) => {
+                    channel.consumer = consumer;
+                    channel.consumers.next();
+                    Ok(())
+                }
+                Ok(Err(error)) => Err(ConsumeEnd::Lost(describe(&error))),
+                Err(_) => Err(ConsumeEnd::Lost("the broker did not respond".into())),
+            }
+        };
+        select! {
+            biased;
+            () = closing.cancelled() => Err(ConsumeEnd::Closing),
+            consumed = consuming => consumed,
+        }
+    }
+
+    /// Cancels the consumer, and takes the deliveries that the broker has already sent. Those that do not fit are added to
+    /// `no_room`.
+    async fn end_consumer(
+        &mut self,
+        channel: &mut ConsumerChannel,
+        generation: &Arc<Generation>,
+        no_room: &mut Vec<NoRoom>,
+    ) {
+        channel.cancel().await;
+        while let Some(Some(Ok(delivery))) = channel.consumer.next().now_or_never() {
+            let change = self.forward_one(delivery, &channel.consumers, generation);
+            no_room.extend(change.and_then(|change| change.no_room));
+        }
+    }
+
+    /// Forwards a delivery, unless there is no room for it. Returns whether the prefetch has to change.
+    fn forward_one(
+        &mut self,
+        delivery: ClientDelivery,
+        consumers: &Consumers,
+        generation: &Arc<Generation>,
+    ) -> Option<Change> {
+        let size = delivery.data.len();
+        let (room, left_out) = consumers.receive(delivery.delivery_tag, size);
+        let withheld = match left_out {
+            Some(LeftOut::NoRoom(size)) => {
+                let acker = delivery.acker;
+                let no_room = Some(NoRoom { acker, size });
+                return Some(Change { no_room });
+            }
+            Some(LeftOut::TooLarge(size)) => Some(size),
+            None => None,
+        };
+        let delivery = delivery::receive(delivery, generation.clone(), room, withheld);
         // Without a receiver the delivery stays unsettled, and the broker takes it back when the connection is closed.
         let _ = self.deliveries.send(Ok(delivery));
+        self.prefetch
+            .admitted(size)
+            .then_some(Change { no_room: None })
+    }
+}
+
+/// The prefetch has to change: messages proved to be smaller, or this one does not fit.
+struct Change {
+    no_room: Option<NoRoom>,
+}
+
+/// A delivery whose body was left out, because it does not fit beside other messages.
+struct NoRoom {
+    acker: Acker,
+    /// The size of the body in bytes.
+    size: usize,
+}
+
+/// Returns messages to the queue.
+async fn give_back(messages: Vec<NoRoom>) {
+    for message in messages {
+        let rejected = message.acker.reject(BasicRejectOptions { requeue: true });
+        // If the channel is lost, the broker returns the message itself.
+        let _ = rejected.await;
     }
 }
 

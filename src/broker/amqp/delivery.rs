@@ -2,6 +2,7 @@
 
 use super::{
     client::{Acker, Delivery as ClientDelivery},
+    intake::Room,
     pending_publish::delivery_mode,
     table,
 };
@@ -27,10 +28,12 @@ const MAX_REASON_LEN: usize = 1024;
 /// The longest expiration that RabbitMQ accepts, in milliseconds.
 const MAX_EXPIRATION: u128 = u32::MAX as u128;
 
-/// The adapter's handle of a delivery: the channel to settle it on, and the properties to rebound it with.
+/// The adapter's handle of a delivery: the channel to settle it on, the properties to rebound it with, and the memory that
+/// its message takes.
 pub(crate) struct DeliveryHandle {
     acker: Acker,
     properties: BasicProperties,
+    room: Room,
 }
 
 impl fmt::Debug for DeliveryHandle {
@@ -41,20 +44,24 @@ impl fmt::Debug for DeliveryHandle {
     }
 }
 
-/// Converts a delivery to the engine's type.
+/// Converts a delivery to the engine's type. `withheld` is the size of a body that is too large to be read.
 pub(super) fn receive(
     delivery: ClientDelivery,
     generation: Arc<Generation>,
+    room: Room,
+    withheld: Option<usize>,
 ) -> Delivery<DeliveryHandle> {
     let headers = delivery.properties.headers().as_ref();
     Delivery {
         headers: headers.map(table::to_json).unwrap_or_default(),
         body: Bytes::from(delivery.data),
+        withheld,
         redelivered: delivery.redelivered,
         generation,
         handle: DeliveryHandle {
             acker: delivery.acker,
             properties: delivery.properties,
+            room,
         },
     }
 }
@@ -62,6 +69,7 @@ pub(super) fn receive(
 impl DeliveryHandle {
     /// Settles on the delivery's own channel. If that channel is lost, the verdict is lost too.
     pub(super) async fn settle(&self, verdict: Verdict, limit: Duration) -> SettleOutcome {
+        self.room.release();
         let (ack, reject) = (
             BasicAckOptions { multiple: false },
             BasicRejectOptions { requeue: false },

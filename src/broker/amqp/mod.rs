@@ -9,7 +9,8 @@
 //! 4. The task resolves its [`Confirm`], or puts it into the [`RetryQueue`]; for a return, [`RoutingKeys`] decides.
 //!
 //! How a message is delivered:
-//! 1. `guard` repairs frames that lapin cannot read; [`ConsumeTask`] takes the delivery from the consumer.
+//! 1. `guard` repairs frames that lapin cannot read, and `intake` decides whether there is memory for the body.
+//!    [`ConsumeTask`] takes the delivery from the consumer.
 //! 2. `delivery` converts its headers and body for the engine, and keeps a [`DeliveryHandle`].
 //! 3. [`Transport::settle`] sends the verdict on the handle's own channel, and the task confirms settlements.
 //!
@@ -26,6 +27,7 @@ mod delivery;
 mod error;
 mod finished_stream;
 mod guard;
+mod intake;
 mod lock;
 mod pending_publish;
 mod publish_channel;
@@ -61,6 +63,7 @@ use client::Connection;
 use connection::{AmqpThread, ConnectionRole, Connector, RESPONSE_TIMEOUT};
 use consume_task::{ConsumeTask, ConsumerChannel};
 use error::BrokerError;
+use intake::PrefetchControl;
 use lapin::types::ShortString;
 use pending_publish::{EventKind, PendingPublish, event_properties};
 use publish_channel::PublishChannel;
@@ -169,7 +172,8 @@ impl Amqp {
     pub(crate) async fn connect(settings: &AmqpSettings) -> Result<Self, TransportError> {
         let names = Names::new(settings)?;
         let thread = AmqpThread::start()?;
-        let connector = Arc::new(Connector::new(&settings.uri, thread.handle().clone())?);
+        let connector = Connector::new(&settings.uri, thread.handle().clone())?;
+        let connector = Arc::new(connector.with_memory(settings.memory));
         let (consume, channel) = tokio::try_join!(
             connector.connect_first(ConnectionRole::Consume, settings, |connection| ready(Ok(
                 connection
@@ -236,7 +240,8 @@ impl Amqp {
         ConsumeTask {
             connector: self.connector.clone(),
             queue: self.names.queue.clone(),
-            prefetch: self.settings.prefetch,
+            prefetch: PrefetchControl::new(&self.settings.memory, self.settings.prefetch),
+            setting: self.settings.prefetch,
             refusal_timeout: self.settings.refusal_timeout,
             deliveries,
             stopping: self.stopping.clone(),
@@ -332,8 +337,9 @@ impl Transport for Amqp {
         // Uses the connection that was opened at the start, so a permanent error is known before the process begins its
         // work.
         if let Some(connection) = self.take_unused() {
-            let (queue, prefetch) = (&self.names.queue, self.settings.prefetch);
-            match ConsumerChannel::open(connection, queue, prefetch).await {
+            let prefetch = PrefetchControl::new(&self.settings.memory, self.settings.prefetch);
+            let (queue, intake) = (&self.names.queue, self.connector.intake());
+            match ConsumerChannel::open(connection, queue, prefetch.current(), intake).await {
                 Ok(channel) => first = Some(channel),
                 Err(BrokerError::Transient(error) | BrokerError::LimitReached(error)) => {
                     tracing::warn!(connection = %ConnectionRole::Consume, error, "Could not consume; trying again.");

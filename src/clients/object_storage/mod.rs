@@ -9,7 +9,7 @@ use crate::{
         retry::RetryPolicy,
     },
     protocol::{Cipher, Encoding, EnvelopeError, Json, MAX_LOGGED_ID, StepIdentity, truncated},
-    settings::{self, ObjectStorageSettings},
+    settings::{MemoryShares, ObjectStorageSettings},
 };
 use bytes::Bytes;
 use reqwest::{
@@ -135,7 +135,7 @@ impl ObjectStorage {
     ) -> Self {
         let limit = settings
             .size_limit
-            .unwrap_or_else(settings::default_body_limit);
+            .unwrap_or_else(|| MemoryShares::new(None).largest_body());
         Self {
             http,
             streams,

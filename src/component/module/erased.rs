@@ -27,8 +27,23 @@ pub(crate) trait Module: Send + Sync {
     fn polls(&self) -> bool {
         false
     }
+    /// What the body of a message is read as. A polling trigger does not read it.
+    fn input_kind(&self) -> InputKind {
+        InputKind::Nothing
+    }
     /// The crate that the module is defined in. Its log lines are logged as the component's.
     fn crate_name(&self) -> &'static str;
+}
+
+/// What a module reads the body of a message as. It decides how much memory that takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum InputKind {
+    /// The body is not parsed.
+    Nothing,
+    /// A [`Value`], or a list or a map of it.
+    Value,
+    /// A type of the component.
+    Type,
 }
 
 /// The name of the crate that defines `T`.
@@ -73,6 +88,18 @@ impl<A: Action> Module for ActionModule<A> {
         Metadata {
             input: Some(schema_of::<A::Input>()),
             output: schema_of::<A::Output>(),
+        }
+    }
+    fn input_kind(&self) -> InputKind {
+        let input = std::any::type_name::<A::Input>();
+        if input.ends_with("::NoBody") {
+            InputKind::Nothing
+        } else if input.contains("serde_json::value::Value")
+            || input.contains("serde_json::map::Map")
+        {
+            InputKind::Value
+        } else {
+            InputKind::Type
         }
     }
     fn crate_name(&self) -> &'static str {

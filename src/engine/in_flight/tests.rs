@@ -24,6 +24,7 @@ fn delivery(
     Delivery {
         headers,
         body,
+        withheld: None,
         redelivered,
         generation,
         handle: Arc::new(()),

@@ -221,7 +221,29 @@ fn size_limits_come_from_variables() {
         ),
         (5000, Some(7000))
     );
-    let storage = read(&storage[..2]).unwrap().object_storage.unwrap();
-    assert_eq!(storage.size_limit, None);
-    assert!(default_body_limit() > 0);
+    let limited = [&storage[..2], &[("ELASTICIO_MEMORY_LIMIT", Some("64"))]].concat();
+    let storage = read(&limited).unwrap().object_storage.unwrap();
+    let shares = MemoryShares::new(Some(64 << 20));
+    assert_eq!(storage.size_limit, Some(shares.largest_body()));
+}
+
+#[test]
+fn the_memory_limit_can_be_set() {
+    for (text, limit) in [("64", 64 << 20), ("1 GiB", 1 << 30)] {
+        let settings = read(&[("ELASTICIO_MEMORY_LIMIT", Some(text))]).unwrap();
+        assert_eq!(
+            run(settings).amqp.memory,
+            MemoryShares::new(Some(limit)),
+            "{text}"
+        );
+    }
+    let settings = read(&[("ELASTICIO_MEMORY_LIMIT", Some("much"))]).unwrap();
+    assert!(
+        settings
+            .warnings
+            .iter()
+            .any(|warning| warning.starts_with("ELASTICIO_MEMORY_LIMIT must be")),
+        "{:?}",
+        settings.warnings
+    );
 }

@@ -181,6 +181,11 @@ impl Running {
         self.process.signal(name);
     }
 
+    /// Whether it has ended.
+    pub fn has_ended(&mut self) -> bool {
+        self.process.try_wait().is_some()
+    }
+
     /// Reads the log until a line whose message contains `text`.
     ///
     /// # Panics

@@ -1,6 +1,8 @@
-//! Buffers the bytes from the broker, frame by frame, and gives the client only what it can read.
+//! Buffers the bytes from the broker, frame by frame, and gives the client only what it can read. A body that there is no
+//! room for is left out: the client gets its delivery with an empty body.
 
 use super::tables;
+use std::sync::Arc;
 
 /// Type, channel and size precede the payload of a frame; one octet follows it.
 const HEAD: usize = 7;
@@ -16,6 +18,9 @@ const CAPACITY: usize = 64 * 1024;
 /// The smallest frame size that AMQP allows.
 const MIN_FRAME: usize = 4096;
 
+/// Decides whether the body of a delivery is read, by the delivery's tag and the size of the body.
+pub(crate) type Admit = Arc<dyn Fn(u64, u64) -> bool + Send + Sync>;
+
 /// Holds frames of methods and content headers until they are complete and checked. Everything else passes through.
 pub(crate) struct Frames {
     buffer: Vec<u8>,
@@ -29,7 +34,17 @@ pub(crate) struct Frames {
     frame_max: usize,
     /// Why frames were repaired since the last call of `repaired`.
     repaired: Vec<&'static str>,
+    /// Without it, every body is read.
+    admit: Option<Admit>,
+    /// The channel and the tag of a delivery whose content header follows.
+    announced: Option<(Channel, u64)>,
+    /// The channel of a body that is left out, and how many of its bytes are still to come.
+    left_out: Option<(Channel, u64)>,
+    /// How many bytes after `checked` are left out.
+    skip: usize,
 }
+
+type Channel = [u8; 2];
 
 impl Frames {
     /// `frame_max` is what the client asks for; 0 if it leaves that to the broker.
@@ -42,6 +57,18 @@ impl Frames {
             free: 0,
             frame_max: frame_max as usize,
             repaired: Vec::new(),
+            admit: None,
+            announced: None,
+            left_out: None,
+            skip: 0,
+        }
+    }
+
+    /// Lets `admit` decide whether the body of a delivery is read.
+    pub(crate) fn with_admission(self, admit: Admit) -> Self {
+        Self {
+            admit: Some(admit),
+            ..self
         }
     }
 
@@ -87,7 +114,11 @@ impl Frames {
                 self.free -= count;
                 continue;
             }
-            let Some(head) = self.buffer[self.checked..self.end].first_chunk::<HEAD>() else {
+            if self.skip > 0 {
+                self.remove_skipped();
+                continue;
+            }
+            let Some(&head) = self.buffer[self.checked..self.end].first_chunk::<HEAD>() else {
                 break;
             };
             let length = u32::from_be_bytes([head[3], head[4], head[5], head[6]]) as usize + AROUND;
@@ -95,6 +126,7 @@ impl Frames {
                 METHOD | HEADER if length > self.end - self.checked => break,
                 METHOD => self.method(length),
                 HEADER => self.header(length),
+                BODY if self.is_left_out([head[1], head[2]], length - AROUND) => self.skip = length,
                 BODY | HEARTBEAT => self.free = length,
                 // This is not a frame, so no frame follows. The client will report that it is not AMQP.
                 _ => self.free = usize::MAX,
@@ -112,6 +144,9 @@ impl Frames {
         if let Some([0, 10, 0, 30, _, _, most @ ..]) = payload.first_chunk::<10>() {
             self.frame_max = agreed(self.frame_max, u32::from_be_bytes(*most) as usize);
         }
+        if let (Some(_), Some(tag)) = (&self.admit, delivery_tag(payload)) {
+            self.announced = Some((self.channel(), tag));
+        }
         if tables::is_good_method(payload) {
             self.checked += length;
         } else {
@@ -121,6 +156,7 @@ impl Frames {
     }
 
     fn header(&mut self, length: usize) {
+        self.admit_body(length);
         let payload = &self.buffer[self.checked + HEAD..self.checked + length - 1];
         let limit = if self.frame_max == 0 {
             usize::MAX
@@ -135,6 +171,49 @@ impl Frames {
         }
     }
 
+    /// The channel of the frame after `checked`.
+    fn channel(&self) -> Channel {
+        [self.buffer[self.checked + 1], self.buffer[self.checked + 2]]
+    }
+
+    /// If the body of a delivery is not admitted, writes into its content header that it is empty.
+    fn admit_body(&mut self, length: usize) {
+        /// Class and weight precede the size of the body.
+        const SIZE_AT: usize = HEAD + 4;
+        let channel = self.channel();
+        let Some((_, tag)) = self.announced.take_if(|(of, _)| *of == channel) else {
+            return;
+        };
+        let frame = &mut self.buffer[self.checked..self.checked + length];
+        let size = frame.get_mut(SIZE_AT..).and_then(<[u8]>::first_chunk_mut);
+        let (Some(size), Some(admit)) = (size, &self.admit) else {
+            return;
+        };
+        let body = u64::from_be_bytes(*size);
+        if !admit(tag, body) && body > 0 {
+            *size = [0; 8];
+            self.left_out = Some((channel, body));
+        }
+    }
+
+    /// Returns whether a frame of `length` bytes belongs to the body that is left out, and counts these bytes.
+    fn is_left_out(&mut self, channel: Channel, length: usize) -> bool {
+        let Some((_, rest)) = self.left_out.take_if(|(of, _)| *of == channel) else {
+            return false;
+        };
+        let rest = rest.saturating_sub(length as u64);
+        self.left_out = (rest > 0).then_some((channel, rest));
+        true
+    }
+
+    fn remove_skipped(&mut self) {
+        let count = self.skip.min(self.end - self.checked);
+        self.buffer
+            .copy_within(self.checked + count..self.end, self.checked);
+        self.end -= count;
+        self.skip -= count;
+    }
+
     /// Replaces the payload of a frame with one that is not longer.
     fn replace(&mut self, length: usize, payload: &[u8], reasons: Vec<&'static str>) {
         let at = self.checked;
@@ -147,6 +226,14 @@ impl Frames {
         self.checked += length - shorter;
         self.repaired.extend(reasons);
     }
+}
+
+/// Returns the tag of the delivery that a method announces (`basic.deliver`).
+fn delivery_tag(payload: &[u8]) -> Option<u64> {
+    let arguments = payload.strip_prefix(&[0, 60, 0, 60])?;
+    let (consumer_tag, rest) = arguments.split_first()?;
+    let tag = rest.get(usize::from(*consumer_tag)..)?.first_chunk()?;
+    Some(u64::from_be_bytes(*tag))
 }
 
 /// Returns the longest frame that client and broker agree on, as the client computes it; 0 for any length.

@@ -4,6 +4,9 @@
 //! put both into a message, and the broker delivers such a message again on every connection. So the guard replaces
 //! what lapin cannot read before lapin sees it, and the message is processed.
 //!
+//! lapin also puts the body of a delivery together, however large it is. So the guard asks whether there is room for a body
+//! before lapin sees any of it, and leaves it out if there is none.
+//!
 //! [`tables`] and [`frames`] do no I/O. This file contains the stream, and passes it to lapin in a custom runtime. The
 //! guard reads from TLS, and TLS reads from TCP.
 
@@ -19,6 +22,7 @@ use async_rs::{
     traits::Reactor,
     util::{DummyIO, RuntimeParts},
 };
+pub(super) use frames::Admit;
 use frames::Frames;
 use futures_io::{AsyncRead, AsyncWrite};
 use futures_rustls::{TlsConnector, client::TlsStream, pki_types::ServerName};
@@ -40,11 +44,13 @@ use tokio::runtime::Handle;
 /// Reads of fewer bytes go through the buffer.
 const MIN_DIRECT_READ: usize = 16 * 1024;
 
-/// Connects to the broker through the guard. `name` is the connection's name at the broker.
+/// Connects to the broker through the guard. `name` is the connection's name at the broker. `admit` decides which bodies of
+/// deliveries are read; without it, all are.
 pub(super) async fn connect(
     uri: AMQPUri,
     name: String,
     handle: Handle,
+    admit: Option<Admit>,
 ) -> Result<Connection, Error> {
     let tokio = Tokio::default().with_handle(handle);
     let runtime = Runtime::new(RuntimeParts::new(
@@ -62,7 +68,11 @@ pub(super) async fn connect(
             AMQPScheme::AMQPS => Either::Right(with_tls(tcp, host).await?),
         };
         // lapin treats it as a plain stream, even if it uses TLS.
-        Ok(AsyncTcpStream::Plain(GuardedStream::new(stream, frame_max)))
+        let mut stream = GuardedStream::new(stream, frame_max);
+        if let Some(admit) = admit.clone() {
+            stream.frames = stream.frames.with_admission(admit);
+        }
+        Ok(AsyncTcpStream::Plain(stream))
     };
     let properties = ConnectionProperties::default().with_connection_name(name.into());
     Connection::connector(uri, runtime, connect, properties).await

@@ -3,6 +3,7 @@
 pub(in crate::broker::amqp) use super::deliveries::{Acker, Consumer, Delivery, PublisherConfirm};
 
 use super::{
+    super::guard::{self, Admit},
     SimulatedBroker,
     frames::{Answer, Binding, Publish, QueueLimits, Request},
 };
@@ -27,9 +28,10 @@ pub(in crate::broker::amqp) async fn connect(
     uri: AMQPUri,
     name: String,
     handle: Handle,
+    admit: Option<Admit>,
 ) -> Result<Connection, Error> {
     let Some(broker) = super::current() else {
-        let connecting = super::super::guard::connect(uri, name, handle);
+        let connecting = guard::connect(uri, name, handle, admit);
         return connecting.await.map(Box::new).map(Connection::Real);
     };
     let user = uri.authority.userinfo.username;

@@ -41,6 +41,7 @@ impl Future for PublisherConfirm {
 
 /// A delivery as the adapter reads it.
 pub(in crate::broker::amqp) struct Delivery {
+    pub(in crate::broker::amqp) delivery_tag: u64,
     pub(in crate::broker::amqp) redelivered: bool,
     pub(in crate::broker::amqp) properties: BasicProperties,
     pub(in crate::broker::amqp) data: Vec<u8>,
@@ -90,6 +91,7 @@ impl Stream for Consumer {
 impl Delivery {
     fn real(delivery: lapin::message::Delivery) -> Self {
         Self {
+            delivery_tag: delivery.delivery_tag,
             redelivered: delivery.redelivered,
             properties: delivery.properties,
             data: delivery.data,
@@ -99,6 +101,7 @@ impl Delivery {
 
     fn simulated(delivery: Delivered, broker: &SimulatedBroker, channel: ChannelId) -> Self {
         Self {
+            delivery_tag: delivery.number,
             redelivered: delivery.redelivered,
             properties: delivery.properties,
             data: delivery.body.to_vec(),

@@ -6,6 +6,7 @@ mod finished_stream;
 mod hostile;
 mod lock_connection;
 mod locking;
+mod memory;
 mod opening_and_closing;
 mod publishing;
 mod refusals;
@@ -16,6 +17,7 @@ use super::*;
 use crate::{
     broker::transport::{Delivery, Generation},
     protocol::Headers,
+    settings::MemoryShares,
 };
 use lapin::{
     BasicProperties, Channel, Connection, ConnectionProperties, ExchangeKind,
@@ -292,6 +294,7 @@ fn settings(uri: &lapin::uri::AMQPUri, relay: u16, queue: &str, exchange: &str) 
         snapshot_key: "nowhere".into(),
         update_keys_key: None,
         prefetch: 10,
+        memory: MemoryShares::new(None),
         persistent: false,
         rebound_initial_expiration: Duration::from_secs(15),
         rebound_limit: 20,

@@ -212,6 +212,7 @@ impl Model {
         let delivery = Delivery {
             headers: Headers::from_iter([("messageId".to_owned(), id)]),
             body: Bytes::from_static(b"tick"),
+            withheld: None,
             redelivered,
             generation: self.generation.clone(),
             handle: Arc::new(message),

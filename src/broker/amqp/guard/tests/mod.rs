@@ -1,5 +1,6 @@
 //! The guard, checked with the parser that the client uses, on a stack as small as any thread has.
 
+mod admission;
 mod any_bytes;
 mod headers;
 mod text;
@@ -44,12 +45,25 @@ impl AsyncRead for Pieces {
 
 /// What the client gets from pieces of these sizes, with `wanted` bytes per read. `frame_max` is what it asks for.
 fn read(bytes: &[u8], sizes: &[usize], wanted: usize, frame_max: u32) -> Vec<u8> {
+    read_with(bytes, sizes, wanted, |stream| {
+        stream.frames = Frames::new(frame_max)
+    })
+}
+
+/// The same through a stream that `prepare` has changed.
+fn read_with(
+    bytes: &[u8],
+    sizes: &[usize],
+    wanted: usize,
+    prepare: impl FnOnce(&mut GuardedStream<Pieces>),
+) -> Vec<u8> {
     let pieces = Pieces {
         bytes: bytes.iter().copied().collect(),
         sizes: sizes.to_vec(),
         at: 0,
     };
-    let mut stream = GuardedStream::new(pieces, frame_max);
+    let mut stream = GuardedStream::new(pieces, 0);
+    prepare(&mut stream);
     let mut got = Vec::new();
     let mut into = vec![0; wanted];
     let mut cx = Context::from_waker(std::task::Waker::noop());

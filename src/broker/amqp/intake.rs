@@ -1,0 +1,324 @@
+//! Admits messages by the memory that they take.
+//!
+//! The broker limits how many deliveries are unsettled, but not their bytes. So the [`guard`](super::guard) asks here
+//! before it reads the body of a delivery, and leaves the body out if there is no room for it. A message that fits later
+//! goes back to the queue. A message that can never fit is rejected, and an error event says so.
+//!
+//! Bodies are left out only when messages become larger: [`PrefetchControl`] asks the broker for as many deliveries as the
+//! sizes seen so far allow, and for more once they prove to be small.
+
+use crate::settings::MemoryShares;
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
+    },
+};
+use tokio::sync::Notify;
+
+/// The body that a step sends at most by default. The first deliveries are as few as fit if they all have this size.
+const USUAL_MAXIMUM: usize = 10 << 20;
+/// After as many small messages as the prefetch, it grows by this factor.
+const GROWTH: usize = 10;
+
+/// The memory of all messages in the process, in bytes. Connections come and go, and the messages of a lost one are still
+/// processed.
+#[derive(Debug)]
+pub(super) struct MessageMemory {
+    shares: MemoryShares,
+    used: AtomicUsize,
+    /// Someone waits for `freed`.
+    is_awaited: AtomicBool,
+    freed: Notify,
+}
+
+impl MessageMemory {
+    pub(super) fn new(shares: MemoryShares) -> Arc<Self> {
+        Arc::new(Self {
+            shares,
+            used: AtomicUsize::new(0),
+            is_awaited: AtomicBool::new(false),
+            freed: Notify::new(),
+        })
+    }
+
+    fn take(&self, bytes: usize) -> bool {
+        let fits = self.used.fetch_add(bytes, SeqCst) + bytes <= self.shares.messages;
+        if !fits {
+            self.used.fetch_sub(bytes, SeqCst);
+        }
+        fits
+    }
+
+    fn give_back(&self, bytes: usize) {
+        self.used.fetch_sub(bytes, SeqCst);
+        if self.is_awaited.load(SeqCst) {
+            self.freed.notify_one();
+        }
+    }
+
+    /// Waits until `condition` holds. Only one task may wait.
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses nothing.
+    async fn wait_until(&self, condition: impl Fn() -> bool) {
+        self.is_awaited.store(true, SeqCst);
+        while !condition() {
+            self.freed.notified().await;
+        }
+        self.is_awaited.store(false, SeqCst);
+    }
+}
+
+/// Why the body of a delivery was left out. Sizes are in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum LeftOut {
+    /// It does not fit, even if it is the only message.
+    TooLarge(usize),
+    /// It does not fit beside the messages that are being processed.
+    NoRoom(usize),
+}
+
+/// Admits the deliveries of one connection.
+#[derive(Debug)]
+pub(super) struct Intake {
+    memory: Arc<MessageMemory>,
+    /// Memory of deliveries that were admitted and that the client has not handed over.
+    booked: AtomicUsize,
+    left_out: Mutex<HashMap<u64, LeftOut>>,
+}
+
+impl Intake {
+    pub(super) fn new(memory: Arc<MessageMemory>) -> Arc<Self> {
+        Arc::new(Self {
+            memory,
+            booked: AtomicUsize::new(0),
+            left_out: Mutex::default(),
+        })
+    }
+
+    fn left_out(&self) -> MutexGuard<'_, HashMap<u64, LeftOut>> {
+        self.left_out.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns whether the body of a delivery may be read, and books its memory.
+    pub(super) fn admit(&self, tag: u64, size: u64) -> bool {
+        let size = usize::try_from(size).unwrap_or(usize::MAX);
+        let cost = MemoryShares::message_cost(size);
+        let reason = if size > self.memory.shares.largest_body() {
+            LeftOut::TooLarge(size)
+        } else if self.memory.take(cost) {
+            self.booked.fetch_add(cost, SeqCst);
+            return true;
+        } else {
+            LeftOut::NoRoom(size)
+        };
+        self.left_out().insert(tag, reason);
+        false
+    }
+
+    /// Returns the booked memory of a delivery with a body of `size` bytes, or why its body was left out.
+    fn take_booked(&self, tag: u64, size: usize) -> Result<usize, LeftOut> {
+        // Only an empty body can have been left out, so ordinary messages take no lock.
+        if size == 0
+            && let Some(reason) = self.left_out().remove(&tag)
+        {
+            return Err(reason);
+        }
+        let cost = MemoryShares::message_cost(size);
+        self.booked.fetch_sub(cost, SeqCst);
+        Ok(cost)
+    }
+
+    /// Waits until a body of `size` bytes fits.
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses nothing.
+    pub(super) async fn room_for(&self, size: usize) {
+        let cost = MemoryShares::message_cost(size);
+        let limit = self.memory.shares.messages;
+        let fits = || self.memory.used.load(SeqCst) + cost <= limit;
+        self.memory.wait_until(fits).await;
+    }
+}
+
+impl Drop for Intake {
+    fn drop(&mut self) {
+        // The connection is gone, and so are the deliveries that the client has not handed over.
+        self.memory.give_back(*self.booked.get_mut());
+    }
+}
+
+/// Counts the deliveries of one consumer that are not settled. The broker limits them by the prefetch, but it does not count
+/// those of the consumers before.
+#[derive(Debug)]
+struct Unsettled {
+    memory: Arc<MessageMemory>,
+    count: AtomicUsize,
+}
+
+/// The consumers of one channel, one after the other.
+#[derive(Debug)]
+pub(super) struct Consumers {
+    intake: Arc<Intake>,
+    current: Arc<Unsettled>,
+    /// Earlier ones whose deliveries are not all settled.
+    earlier: Vec<Arc<Unsettled>>,
+}
+
+impl Consumers {
+    pub(super) fn new(intake: Arc<Intake>) -> Self {
+        Self {
+            current: Self::first(&intake),
+            earlier: Vec::new(),
+            intake,
+        }
+    }
+
+    fn first(intake: &Intake) -> Arc<Unsettled> {
+        Arc::new(Unsettled {
+            memory: intake.memory.clone(),
+            count: AtomicUsize::new(0),
+        })
+    }
+
+    pub(super) fn intake(&self) -> &Intake {
+        &self.intake
+    }
+
+    /// Another consumer begins.
+    pub(super) fn next(&mut self) {
+        let next = Self::first(&self.intake);
+        self.earlier
+            .push(std::mem::replace(&mut self.current, next));
+    }
+
+    /// Takes over a delivery with a body of `size` bytes.
+    pub(super) fn receive(&self, tag: u64, size: usize) -> (Room, Option<LeftOut>) {
+        let booked = self.intake.take_booked(tag, size);
+        self.current.count.fetch_add(1, SeqCst);
+        let room = Room {
+            unsettled: self.current.clone(),
+            bytes: booked.unwrap_or(0),
+            is_held: AtomicBool::new(true),
+        };
+        (room, booked.err())
+    }
+
+    /// Returns whether so many deliveries are unsettled because of earlier consumers.
+    pub(super) fn are_at(&mut self, limit: u16) -> bool {
+        self.earlier
+            .retain(|earlier| earlier.count.load(SeqCst) > 0);
+        !self.earlier.is_empty() && self.unsettled() >= usize::from(limit)
+    }
+
+    /// Waits until fewer deliveries are unsettled.
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses nothing.
+    pub(super) async fn below(&self, limit: u16) {
+        let is_below = || self.unsettled() < usize::from(limit);
+        self.intake.memory.wait_until(is_below).await;
+    }
+
+    fn unsettled(&self) -> usize {
+        let all = self.earlier.iter().chain([&self.current]);
+        all.map(|consumer| consumer.count.load(SeqCst)).sum()
+    }
+}
+
+/// The memory of one message. It is given back when this is released or dropped.
+pub(super) struct Room {
+    unsettled: Arc<Unsettled>,
+    bytes: usize,
+    is_held: AtomicBool,
+}
+
+impl Room {
+    /// Gives the memory back. The broker may send the next message as soon as this one is settled, so call this before.
+    pub(super) fn release(&self) {
+        if self.is_held.swap(false, SeqCst) {
+            self.unsettled.count.fetch_sub(1, SeqCst);
+            self.unsettled.memory.give_back(self.bytes);
+        }
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.release();
+    }
+}
+
+impl fmt::Debug for Room {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Room({} bytes)", self.bytes)
+    }
+}
+
+/// How many deliveries the broker may hand out at once: as many as fit, by the sizes seen so far, and never more than the
+/// setting.
+#[derive(Debug)]
+pub(super) struct PrefetchControl {
+    memory: usize,
+    setting: u16,
+    current: u16,
+    /// How many messages arrived since the last change, and the largest of them.
+    seen: u16,
+    largest: usize,
+}
+
+impl PrefetchControl {
+    pub(super) fn new(shares: &MemoryShares, setting: u16) -> Self {
+        let mut control = Self {
+            memory: shares.messages,
+            setting,
+            current: setting,
+            seen: 0,
+            largest: 0,
+        };
+        control.current = control.fitting(USUAL_MAXIMUM);
+        control
+    }
+
+    pub(super) fn current(&self) -> u16 {
+        self.current
+    }
+
+    /// How many messages of this size fit.
+    fn fitting(&self, size: usize) -> u16 {
+        let count = self.memory / MemoryShares::message_cost(size);
+        let count = u16::try_from(count).unwrap_or(u16::MAX);
+        count.clamp(1, self.setting.max(1))
+    }
+
+    /// Notes a message that was admitted. Returns true if the prefetch grows.
+    pub(super) fn admitted(&mut self, size: usize) -> bool {
+        if self.current >= self.setting {
+            return false;
+        }
+        self.seen = self.seen.saturating_add(1);
+        self.largest = self.largest.max(size);
+        if self.seen < self.current {
+            return false;
+        }
+        let grown = usize::from(self.current) * GROWTH;
+        let grown = u16::try_from(grown).unwrap_or(u16::MAX);
+        let next = self.fitting(self.largest).min(grown);
+        let grows = next > self.current;
+        self.current = next.max(self.current);
+        (self.seen, self.largest) = (0, 0);
+        grows
+    }
+
+    /// Notes that a message did not fit beside the others. The prefetch becomes as small as its size takes.
+    pub(super) fn left_out(&mut self, size: usize) {
+        self.current = self.fitting(size).min(self.current);
+        (self.seen, self.largest) = (0, 0);
+    }
+}
+
+#[cfg(test)]
+mod tests;

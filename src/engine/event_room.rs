@@ -1,0 +1,81 @@
+//! The memory of events on their way to the broker.
+//!
+//! A module can emit faster than the broker confirms, and it need not await what it emits. So an event takes room until it
+//! is confirmed, and waits for room before it is encrypted.
+//!
+//! An event may go ahead as soon as there is any room, whatever its size: otherwise small events would keep a large one
+//! waiting for ever. So the share can be exceeded by one event. And nothing waits for an event that itself waits: no room is
+//! held by a future that a module may have stopped polling.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering::SeqCst},
+};
+use tokio::sync::Notify;
+
+/// What an event takes beside its body: headers in two forms, tasks, channels, and the frames of the client.
+const PER_EVENT: usize = 8 * 1024;
+
+/// The room for all events of a step, in bytes.
+#[derive(Debug)]
+pub(super) struct EventRoom {
+    size: usize,
+    used: AtomicUsize,
+    freed: Notify,
+}
+
+impl EventRoom {
+    pub(super) fn new(size: usize) -> Arc<Self> {
+        Arc::new(Self {
+            size,
+            used: AtomicUsize::new(0),
+            freed: Notify::new(),
+        })
+    }
+
+    /// Waits for room, and takes it for an event with a body of `body` bytes.
+    ///
+    /// # Cancel safety
+    /// Dropping the future takes nothing.
+    pub(super) async fn take(self: &Arc<Self>, body: usize) -> TakenRoom {
+        let bytes = body.saturating_add(PER_EVENT);
+        loop {
+            // Created first, so that no wake-up between the check and the wait is missed.
+            let freed = self.freed.notified();
+            if let Some(taken) = self.try_take(bytes) {
+                return taken;
+            }
+            freed.await;
+        }
+    }
+
+    fn try_take(self: &Arc<Self>, bytes: usize) -> Option<TakenRoom> {
+        let more = |used: usize| (used < self.size).then(|| used.saturating_add(bytes));
+        self.used.fetch_update(SeqCst, SeqCst, more).ok()?;
+        Some(TakenRoom {
+            room: self.clone(),
+            bytes,
+        })
+    }
+}
+
+/// The room of one event. It is given back when this is dropped.
+#[derive(Debug)]
+pub(super) struct TakenRoom {
+    room: Arc<EventRoom>,
+    bytes: usize,
+}
+
+impl Drop for TakenRoom {
+    fn drop(&mut self) {
+        let before = self.room.used.fetch_sub(self.bytes, SeqCst);
+        let half = self.room.size / 2;
+        // All that wait are woken, and rarely: one that is not polled must not swallow a wake-up.
+        if before > half && before - self.bytes <= half {
+            self.room.freed.notify_waiters();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
