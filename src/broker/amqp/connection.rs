@@ -1,7 +1,7 @@
 //! Connections to the broker: how they are opened and closed, and the thread that they run on.
 
 use super::{
-    client::{self, Connection},
+    client::{self, Admit, Connection},
     error::{BrokerError, describe, is_about_tls},
     intake::{Intake, MessageMemory},
 };
@@ -157,7 +157,7 @@ impl Connector {
         self.intake.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn admit_for(&self, role: ConnectionRole) -> Option<guard::Admit> {
+    fn admit_for(&self, role: ConnectionRole) -> Option<Admit> {
         let ConnectionRole::Consume = role else {
             return None;
         };

@@ -181,7 +181,7 @@ fn described(confirmation: Confirmation) -> String {
 }
 
 async fn connect(uri: &lapin::uri::AMQPUri) -> Connection {
-    let connecting = open(uri.clone(), "script".into(), Handle::current());
+    let connecting = open(uri.clone(), "script".into(), Handle::current(), None);
     connecting.await.expect("the broker responds")
 }
 
