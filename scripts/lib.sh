@@ -181,3 +181,30 @@ end_with_the_script() {
   trap 'exit 130' INT
   trap 'exit 143' TERM HUP
 }
+
+# --- Faults ------------------------------------------------------------------------------------------------------------
+
+# build_faults QUICK OURS: builds the program that orders faults, and the components unless OURS names one. Where QUICK is
+# set, with the profile that the tests have. Sets faults, ours and component to their paths, and server to RabbitMQ's.
+build_faults() {
+  local profile=release packages=(--package faults --package reference-component --bin faults --bin component) folder
+  have cargo || die 'cargo is missing: https://rustup.rs installs it.'
+  server=$(rabbitmq_server) || { install_rabbitmq PATH; server=$(rabbitmq_server); } || die 'rabbitmq-server was installed but is not found.'
+  if [[ ! $2 ]]; then packages+=(--package scripted --bin scripted); fi
+  if [[ $1 ]]; then profile=dev; fi
+  folder=${CARGO_TARGET_DIR:-target}/${profile/dev/debug}
+  run cargo build --quiet --profile "$profile" "${packages[@]}"
+  faults=$folder/faults component=$folder/component ours=${2:-$folder/scripted}
+}
+
+# The conditions of a run, for comparisons with other tables.
+describe_faults() {
+  local changed=''
+  if ! git diff --quiet HEAD 2>/dev/null; then changed=' with changes'; fi
+  cat <<EOF
+- Commit: $(git describe --always 2>/dev/null || echo unknown)$changed, $(rustc --version)
+- RabbitMQ $(sed -n 's/.*{vsn, *"\([^"]*\)"}.*/\1/p' /usr/lib/rabbitmq/lib/rabbitmq_server-*/plugins/rabbit-*/ebin/rabbit.app 2>/dev/null | head -n 1), $(node --version 2>/dev/null | sed 's/^/Node /')
+- Machine: $(nproc) processors, $(uname -sr), load before the run $(cut -d' ' -f1 /proc/loadavg)
+
+EOF
+}

@@ -1,0 +1,270 @@
+//! Private RabbitMQ nodes on loopback: one, or a cluster of three. They end with their handle.
+
+use anyhow::{Context as _, ensure};
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    process::Stdio,
+    sync::atomic::{AtomicU16, Ordering},
+    time::{Duration, Instant},
+};
+use tempfile::TempDir;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    process::{Child, Command},
+    time::{sleep, timeout},
+};
+
+/// How long a node may take to start.
+const START: Duration = Duration::from_secs(120);
+/// How long a command of `rabbitmqctl` may take.
+const COMMAND: Duration = Duration::from_secs(120);
+/// How long a node may take to stop, before it is killed.
+const STOP: Duration = Duration::from_secs(10);
+
+/// The connection of this program, which faults must not hit. All other connections are those of the step.
+pub const OWN_CONNECTION: &str = "faults-watch";
+
+/// The nodes, and the port mapper by which they find each other.
+pub struct Broker {
+    server: PathBuf,
+    folder: TempDir,
+    ports_of_mapper: u16,
+    _mapper: Child,
+    nodes: Vec<Node>,
+}
+
+struct Node {
+    name: String,
+    folder: PathBuf,
+    port: u16,
+    port_of_cluster: u16,
+    process: Option<Child>,
+}
+
+impl Broker {
+    /// Starts this many nodes as one cluster. `server` is the program `rabbitmq-server`, with `rabbitmqctl` beside it.
+    ///
+    /// # Errors
+    /// When a node does not start.
+    pub async fn start(server: &Path, nodes: usize) -> anyhow::Result<Self> {
+        let folder = tempfile::Builder::new()
+            .prefix("sailor-faults-")
+            .tempdir()?;
+        // All nodes share it. The file must be readable by its owner only.
+        let cookie = folder.path().join(".erlang.cookie");
+        fs::write(&cookie, "faults")?;
+        fs::set_permissions(&cookie, fs::Permissions::from_mode(0o400))?;
+        let ports_of_mapper = free_port().await?;
+        let mapper = port_mapper(ports_of_mapper)?;
+        let mut broker = Self {
+            server: server.to_owned(),
+            folder,
+            ports_of_mapper,
+            _mapper: mapper,
+            nodes: Vec::new(),
+        };
+        for number in 0..nodes {
+            broker.add_node(number).await?;
+            broker.start_node(number).await?;
+            if number > 0 {
+                let first = broker.nodes[0].name.clone();
+                broker.control_node(number, &["stop_app"]).await?;
+                broker
+                    .control_node(number, &["join_cluster", &first])
+                    .await?;
+                broker.control_node(number, &["start_app"]).await?;
+            }
+        }
+        Ok(broker)
+    }
+
+    async fn add_node(&mut self, number: usize) -> anyhow::Result<()> {
+        let folder = self.folder.path().join(number.to_string());
+        fs::create_dir(&folder)?;
+        fs::write(folder.join("empty"), "")?;
+        fs::write(folder.join("enabled_plugins"), "[].")?;
+        // A machine for tests may have little space left.
+        fs::write(
+            folder.join("node.conf"),
+            "disk_free_limit.absolute = 50MB\n",
+        )?;
+        let port = free_port().await?;
+        self.nodes.push(Node {
+            name: format!("faults-{}-{number}@localhost", std::process::id()),
+            folder,
+            port,
+            port_of_cluster: free_port().await?,
+            process: None,
+        });
+        Ok(())
+    }
+
+    /// The ports of the nodes.
+    pub fn ports(&self) -> Vec<u16> {
+        self.nodes.iter().map(|node| node.port).collect()
+    }
+
+    /// Starts a node that does not run, and waits until it accepts connections.
+    ///
+    /// # Errors
+    /// When it ends, or takes longer than two minutes.
+    pub async fn start_node(&mut self, number: usize) -> anyhow::Result<()> {
+        let mut command = self.command(number, &self.server);
+        let node = &mut self.nodes[number];
+        let output = fs::File::options()
+            .create(true)
+            .append(true)
+            .open(node.folder.join("output"))?;
+        command.stdout(output.try_clone()?).stderr(output);
+        let mut process = command.spawn().context("starting rabbitmq-server")?;
+        let start = Instant::now();
+        // A node listens only after it has started completely.
+        while TcpStream::connect(("127.0.0.1", node.port)).await.is_err() {
+            let ended = process.try_wait()?;
+            let waited = start.elapsed();
+            ensure!(
+                ended.is_none() && waited < START,
+                "RabbitMQ does not start: {}",
+                last_lines(&node.folder.join("output"))
+            );
+            sleep(Duration::from_millis(50)).await;
+        }
+        node.process = Some(process);
+        Ok(())
+    }
+
+    /// Kills a node with SIGKILL.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub async fn kill_node(&mut self, number: usize) -> anyhow::Result<()> {
+        let node = &mut self.nodes[number];
+        node.kill()?;
+        if let Some(mut process) = node.process.take() {
+            // The script that has started the node ends with it.
+            timeout(STOP, process.wait())
+                .await
+                .context("the node does not end")??;
+        }
+        Ok(())
+    }
+
+    /// Runs `rabbitmqctl` on the first node, and returns what it prints.
+    ///
+    /// # Errors
+    /// When it fails.
+    pub async fn control(&self, arguments: &[&str]) -> anyhow::Result<String> {
+        self.control_node(0, arguments).await
+    }
+
+    /// Evaluates an Erlang expression on the first node.
+    ///
+    /// # Errors
+    /// When it fails.
+    pub async fn evaluate(&self, expression: &str) -> anyhow::Result<String> {
+        self.control(&["eval", expression]).await
+    }
+
+    async fn control_node(&self, number: usize, arguments: &[&str]) -> anyhow::Result<String> {
+        let mut command = self.command(number, &self.server.with_file_name("rabbitmqctl"));
+        command.arg("--quiet").args(arguments).kill_on_drop(true);
+        let output = timeout(
+            COMMAND,
+            command
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped())
+                .output(),
+        );
+        let output = output.await.context("rabbitmqctl does not end")??;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        ensure!(
+            output.status.success(),
+            "rabbitmqctl {arguments:?}: {text}{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        Ok(text)
+    }
+
+    /// A program with the environment of a node.
+    fn command(&self, number: usize, program: &Path) -> Command {
+        let node = &self.nodes[number];
+        let folder = |name: &str| node.folder.join(name).into_os_string();
+        let text = |text: String| text.into();
+        let mut command = Command::new(program);
+        command.stdin(Stdio::null()).env_clear().envs([
+            ("PATH", std::env::var_os("PATH").unwrap_or_default()),
+            ("HOME", self.folder.path().into()),
+            ("RABBITMQ_NODENAME", text(node.name.clone())),
+            ("RABBITMQ_NODE_IP_ADDRESS", text("127.0.0.1".into())),
+            ("RABBITMQ_NODE_PORT", text(node.port.to_string())),
+            ("RABBITMQ_DIST_PORT", text(node.port_of_cluster.to_string())),
+            ("ERL_EPMD_ADDRESS", text("127.0.0.1".into())),
+            ("ERL_EPMD_PORT", text(self.ports_of_mapper.to_string())),
+            (
+                "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS",
+                text("-kernel inet_dist_use_interface {127,0,0,1}".into()),
+            ),
+            ("RABBITMQ_MNESIA_BASE", folder("data")),
+            ("RABBITMQ_LOG_BASE", folder("log")),
+            ("RABBITMQ_PID_FILE", folder("pid")),
+            ("RABBITMQ_CONF_ENV_FILE", folder("empty")),
+            ("RABBITMQ_CONFIG_FILE", folder("node.conf")),
+            ("RABBITMQ_ENABLED_PLUGINS_FILE", folder("enabled_plugins")),
+        ]);
+        command
+    }
+}
+
+impl Node {
+    /// The file has the id of the Erlang machine. The script that has started it has another one.
+    fn kill(&self) -> anyhow::Result<()> {
+        let file = self.folder.join("pid");
+        let id =
+            fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;
+        crate::signal::send(id.trim().parse()?, crate::signal::KILL)
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        if self.process.is_some() {
+            // It has ended by itself if this fails.
+            let _ = self.kill();
+        }
+    }
+}
+
+/// The node's own port mapper, in the foreground, so that no process is left behind.
+fn port_mapper(port: u16) -> anyhow::Result<Child> {
+    let mut command = Command::new("epmd");
+    command.args(["-address", "127.0.0.1", "-port", &port.to_string()]);
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    command
+        .kill_on_drop(true)
+        .spawn()
+        .context("starting epmd, which comes with Erlang")
+}
+
+/// A port below the range from which the kernel gives ports to outgoing connections.
+async fn free_port() -> anyhow::Result<u16> {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = 22_000 + (std::process::id() % 7_000) as u16;
+    for _ in 0..1_000 {
+        let port = first + NEXT.fetch_add(1, Ordering::Relaxed);
+        if TcpListener::bind(("127.0.0.1", port)).await.is_ok() {
+            return Ok(port);
+        }
+    }
+    anyhow::bail!("no port is free")
+}
+
+fn last_lines(file: &Path) -> String {
+    let text = fs::read_to_string(file).unwrap_or_default();
+    let lines: Vec<_> = text.lines().rev().take(10).collect();
+    lines.into_iter().rev().collect::<Vec<_>>().join("\n")
+}
