@@ -23,6 +23,9 @@ const COMMAND: Duration = Duration::from_secs(120);
 /// How long a node may take to stop, before it is killed.
 const STOP: Duration = Duration::from_secs(10);
 
+/// The largest message that the nodes take, in bytes: what RabbitMQ 4 has by default. RabbitMQ 3.10 takes 128 MiB.
+pub const LARGEST_MESSAGE: usize = 16 << 20;
+
 /// The connection of this program, which faults must not hit. All other connections are those of the step.
 pub const OWN_CONNECTION: &str = "faults-watch";
 
@@ -86,10 +89,9 @@ impl Broker {
         fs::write(folder.join("empty"), "")?;
         fs::write(folder.join("enabled_plugins"), "[].")?;
         // A machine for tests may have little space left.
-        fs::write(
-            folder.join("node.conf"),
-            "disk_free_limit.absolute = 50MB\n",
-        )?;
+        let settings =
+            format!("disk_free_limit.absolute = 50MB\nmax_message_size = {LARGEST_MESSAGE}\n");
+        fs::write(folder.join("node.conf"), settings)?;
         let port = free_port().await?;
         self.nodes.push(Node {
             name: format!("faults-{}-{number}@localhost", std::process::id()),

@@ -2,11 +2,12 @@
 
 use crate::{
     broker::OWN_CONNECTION,
+    fault::{Fault, Service},
     queues::INPUT,
     relay::{Relay, Towards, Traffic},
-    rows::{Fault, Service, Work},
     signal::Signal,
     stage::{ACCOUNT, Run},
+    work::Work,
 };
 use anyhow::ensure;
 use std::time::Duration;
@@ -45,6 +46,7 @@ pub async fn carry_out(fault: &Fault, run: &mut Run<'_>) -> anyhow::Result<usize
             outage(run, *service, *traffic, *duration).await;
         }
         Fault::KillOneOfThree(times) => kill_one_of_three(run, *times).await?,
+        Fault::TooLarge => {}
         Fault::All(faults) => {
             for fault in faults {
                 Box::pin(carry_out(fault, run)).await?;

@@ -3,6 +3,7 @@
 
 mod broker;
 mod carry_out;
+mod fault;
 mod mixed;
 mod queues;
 mod relay;
@@ -14,16 +15,19 @@ mod soak;
 mod stage;
 mod tally;
 mod watch;
+mod work;
 
 use anyhow::{Context as _, bail};
 use broker::Broker;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use fault::Fault;
 use mixed::Pair;
 use replica::Program;
 use report::{Figures, HEAD};
-use rows::{Fault, Row, Work, rows};
+use rows::{Row, rows};
 use stage::{Setup, Stage};
 use std::path::PathBuf;
+use work::Work;
 
 /// Orders faults against a running step.
 #[derive(Parser)]
@@ -118,7 +122,7 @@ async fn carry_out_command(command: Command) -> anyhow::Result<()> {
         Command::Table(options) => table(&options).await,
         Command::List => {
             for row in rows(false) {
-                println!("{:16} {}", row.id, row.fault);
+                println!("{:16} {}", row.id, row.name());
             }
             Ok(())
         }
@@ -152,7 +156,7 @@ async fn table(options: &Table) -> anyhow::Result<()> {
             for program in programs(&options.common, row.work)? {
                 let figures = run(&mut stage, &row, &program).await;
                 let figures = figures.with_context(|| format!("{}, {}", row.id, program.name))?;
-                println!("{}", figures.line(&row.fault.to_string(), program.name));
+                println!("{}", figures.line(&row.name(), program.name));
                 broken.extend(complaints(&row, &program, &figures));
             }
         }
@@ -242,7 +246,7 @@ async fn run(stage: &mut Stage, row: &Row, program: &Program) -> anyhow::Result<
         prefetch: row.prefetch,
         function: row.function(),
         arguments: row.arguments(),
-        variables: Vec::new(),
+        variables: row.variables(),
         reads_output: !matches!(row.fault, Fault::FullOutput(_)),
     };
     let mut run = stage.run(&setup).await?;

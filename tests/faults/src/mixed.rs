@@ -3,11 +3,12 @@
 
 use crate::{
     carry_out::carry_out,
+    fault::Fault,
     queues::Order,
     replica::Program,
     report::Figures,
-    rows::{Fault, Work},
     stage::{FLOW, Run, STEP, Setup, Stage},
+    work::Work,
 };
 use anyhow::{Context as _, bail, ensure};
 use emulator::provider::Knobs;

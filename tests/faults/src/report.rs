@@ -63,7 +63,7 @@ impl Figures {
                 broken.push(format!("{figure} {what} instead of at most {limit}"));
             }
         };
-        at_most(self.lost, 0, "lost");
+        at_most(self.lost, promise.lost, "lost");
         at_most(self.left, 0, "hung");
         at_most(
             self.counts.worked_twice,
@@ -83,6 +83,7 @@ mod tests {
     use super::*;
 
     const STRICT: Promise = Promise {
+        lost: 0,
         worked_twice: 0,
         failed: 0,
         clean_exits: true,
@@ -118,6 +119,7 @@ mod tests {
             ]
         );
         let lenient = Promise {
+            lost: 0,
             worked_twice: 2,
             failed: 3,
             clean_exits: false,

@@ -1,15 +1,12 @@
 //! The rows of the table: which faults are ordered against which work, and what is promised.
 
 use crate::{
-    queues::{Arguments, OUTPUT, Order, text},
+    fault::{Fault, Service},
+    queues::{Arguments, INPUT, OUTPUT, text},
     relay::Traffic,
-    stage::{Run, echo_after},
+    work::{TOO_LARGE, Work},
 };
-use emulator::platform::Platform;
 use lapin::types::AMQPValue;
-use sailor::protocol::Encoding;
-use sailor_bench::sample;
-use serde_json::json;
 use std::time::Duration;
 
 /// A row of the table.
@@ -27,6 +24,8 @@ pub struct Row {
     pub replicas: usize,
     /// How many messages each replica works on at the same time.
     pub prefetch: u16,
+    /// Whether the input queue is a quorum queue that drops a message after 20 deliveries, as in RabbitMQ 4.
+    pub limited: bool,
     /// Whether it is part of a quick run.
     pub quick: bool,
     /// How long nothing may move before the remaining messages count as hung.
@@ -35,9 +34,11 @@ pub struct Row {
     pub promise: Promise,
 }
 
-/// The worst figures that are allowed. Nothing may be lost, and nothing may hang.
+/// The worst figures that are allowed. Nothing may hang.
 #[derive(Clone, Copy, Debug)]
 pub struct Promise {
+    /// How many messages may be lost.
+    pub lost: usize,
     /// How often a message may be worked on again.
     pub worked_twice: usize,
     /// How many messages may become error events.
@@ -46,76 +47,16 @@ pub struct Promise {
     pub clean_exits: bool,
 }
 
-/// What goes wrong. Times are how often, one second apart; durations are how long.
-#[derive(Clone, Debug)]
-pub enum Fault {
-    /// The broker closes all connections of the step.
-    Close(usize),
-    /// No byte passes between the step and the broker.
-    Stall(Duration),
-    /// A connection ends in the middle of a frame.
-    Tear(usize),
-    /// The broker's application is stopped for so long.
-    StopApp(usize, Duration),
-    /// The broker's node is killed and started again.
-    KillNode(usize),
-    /// The queue is deleted for so long. Then it gets new messages.
-    DeleteQueue(Duration),
-    /// The broker cancels the queue's consumers.
-    Cancel(usize),
-    /// The queue's process in the broker crashes. It is started again, without the latest acknowledgements.
-    Crash(usize),
-    /// Nobody reads the queue for data, and it takes no more.
-    FullOutput(Duration),
-    /// The broker takes no messages, since it has used up its memory.
-    Alarm(Duration),
-    /// The broker closes the channel of a message that takes longer.
-    DeliveryTimeout(Duration),
-    /// SIGKILL to a replica.
-    Kill(usize),
-    /// SIGTERM to a replica.
-    Terminate(usize),
-    /// SIGSTOP to a replica, and SIGCONT afterwards.
-    Freeze(Duration),
-    /// The service at the end of this way is away, or responds with rubbish.
-    Service(Service, Traffic, Duration),
-    /// One of three nodes is killed once a minute.
-    KillOneOfThree(usize),
-    /// One after the other.
-    All(Vec<Fault>),
-}
-
-/// A service that a step uses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Service {
-    /// The platform's API.
-    Api,
-    /// Object storage.
-    Storage,
-    /// The token endpoint of the provider.
-    Tokens,
-}
-
-/// What the messages ask for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Work {
-    /// To wait so many milliseconds, and to emit the message.
-    Echo(u64),
-    /// To fetch the message's body from object storage, and to emit it.
-    Objects,
-    /// To save keys with the account over the platform's API, and to emit the message.
-    Keys,
-    /// A request to an API with an access token that often expires.
-    Requests,
-}
-
 const STRICT: Promise = Promise {
+    lost: 0,
     worked_twice: 0,
     failed: 0,
     clean_exits: true,
 };
 /// How long the runtime tries a request to the platform again.
 const RETRIED: u64 = 30;
+/// After how many deliveries RabbitMQ 4 drops a message of a quorum queue.
+const DELIVERIES: i32 = 20;
 /// How many messages the queue for data takes while nobody reads it.
 const ROOM: i32 = 100;
 
@@ -131,6 +72,7 @@ pub fn rows(quick: bool) -> Vec<Row> {
         messages: pick(20_000, 1_500),
         replicas: 1,
         prefetch: 10,
+        limited: false,
         quick: true,
         patience: seconds(60, 30),
         promise: STRICT,
@@ -214,6 +156,19 @@ pub fn rows(quick: bool) -> Vec<Row> {
             ),
             Work::Requests,
         ),
+        limited(row("limit", Fault::Close(25)), 30_000, 0),
+        // A message that ends its process again and again is dropped by the broker: that is what the limit is for.
+        limited(row("limit-killed", Fault::Kill(25)), 5_000, 10),
+        Row {
+            work: Work::Large,
+            messages: 100,
+            quick: false,
+            promise: Promise {
+                failed: 10,
+                ..STRICT
+            },
+            ..row("large", Fault::TooLarge)
+        },
         everything(&base),
         Row {
             quick: false,
@@ -221,6 +176,22 @@ pub fn rows(quick: bool) -> Vec<Row> {
             ..row("cluster", Fault::KillOneOfThree(3))
         },
     ]
+}
+
+/// Messages that are delivered more often than the limit while they are worked on.
+fn limited(row: Row, milliseconds: u64, lost: usize) -> Row {
+    let row = Row {
+        work: Work::Echo(milliseconds),
+        messages: 10,
+        limited: true,
+        quick: false,
+        ..row
+    };
+    let promise = Promise {
+        lost,
+        ..row.promise
+    };
+    Row { promise, ..row }
 }
 
 fn killed(row: Row, times: usize) -> Row {
@@ -310,16 +281,39 @@ impl Row {
         !matches!(self.fault, Fault::Cancel(_) | Fault::Crash(_))
     }
 
+    /// Its name in the table.
+    pub fn name(&self) -> String {
+        let limit = if self.limited {
+            ", delivery limit 20"
+        } else {
+            ""
+        };
+        format!("{}{limit}", self.fault)
+    }
+
     /// Further arguments of queues.
     pub fn arguments(&self) -> Vec<(&'static str, Arguments)> {
-        let Fault::FullOutput(_) = self.fault else {
-            return Vec::new();
-        };
-        let limit = vec![
-            ("x-max-length", AMQPValue::LongInt(ROOM)),
-            ("x-overflow", text("reject-publish")),
-        ];
-        vec![(OUTPUT, limit)]
+        let mut arguments = Vec::new();
+        if let Fault::FullOutput(_) = self.fault {
+            let limit = ("x-max-length", AMQPValue::LongInt(ROOM));
+            let overflow = ("x-overflow", text("reject-publish"));
+            arguments.push((OUTPUT, vec![limit, overflow]));
+        }
+        if self.limited {
+            let limit = ("x-delivery-limit", AMQPValue::LongInt(DELIVERIES));
+            arguments.push((INPUT, vec![("x-queue-type", text("quorum")), limit]));
+        }
+        arguments
+    }
+
+    /// Further variables of the replicas.
+    pub fn variables(&self) -> Vec<(&'static str, String)> {
+        let limit = (2 * TOO_LARGE).to_string();
+        let large = self.work == Work::Large;
+        large
+            .then(|| ("ELASTICIO_OUTGOING_MESSAGE_SIZE_LIMIT", limit))
+            .into_iter()
+            .collect()
     }
 
     /// The function of the component.
@@ -329,110 +323,5 @@ impl Row {
         } else {
             "script"
         }
-    }
-}
-
-impl Work {
-    /// Puts so many messages into the queue.
-    ///
-    /// # Errors
-    /// When the broker refuses.
-    pub async fn send(self, run: &mut Run<'_>, count: u64) -> anyhow::Result<()> {
-        let platform = run.platform.clone();
-        run.send(count, |number| self.order(&platform, number))
-            .await
-    }
-
-    fn order(self, platform: &Platform, number: u64) -> Order {
-        match self {
-            Self::Echo(milliseconds) => Order::script(number, &echo_after(milliseconds)),
-            Self::Keys => {
-                let script = json!([["sleep", 10], ["updateKeys", { "latest": number }], ["echo"]]);
-                Order::script(number, &script)
-            }
-            Self::Objects => {
-                let id = format!("object-{number}");
-                let plain = json!({ "number": number, "script": echo_after(10) }).to_string();
-                let sealed = sample::cipher().encrypt(plain.into_bytes(), Encoding::of(2));
-                platform.set_object(&id, sealed);
-                Order {
-                    object: Some(id),
-                    ..Order::script(number, &json!([]))
-                }
-            }
-            Self::Requests => {
-                let contact = json!({ "number": number });
-                let body = json!({ "method": "POST", "path": "/echo/contacts", "body": contact });
-                Order {
-                    number,
-                    body,
-                    object: None,
-                }
-            }
-        }
-    }
-}
-
-impl Fault {
-    /// How many faults it is.
-    pub fn times(&self) -> usize {
-        match self {
-            Self::Close(times)
-            | Self::Tear(times)
-            | Self::StopApp(times, _)
-            | Self::KillNode(times)
-            | Self::Cancel(times)
-            | Self::Crash(times)
-            | Self::Kill(times)
-            | Self::Terminate(times)
-            | Self::KillOneOfThree(times) => *times,
-            Self::All(faults) => faults.iter().map(Self::times).sum(),
-            _ => 1,
-        }
-    }
-}
-
-impl std::fmt::Display for Fault {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let seconds = |duration: &Duration| format!("{} s", duration.as_secs());
-        let text = match self {
-            Self::Close(_) => "connections closed 1/s".into(),
-            Self::Stall(duration) => format!("TCP stalled for {}", seconds(duration)),
-            Self::Tear(_) => "connection cut in the middle of a frame".into(),
-            Self::StopApp(_, duration) => format!("broker stopped for {}", seconds(duration)),
-            Self::KillNode(_) => "node killed and restarted".into(),
-            Self::DeleteQueue(duration) => {
-                format!("queue deleted, back after {}", seconds(duration))
-            }
-            Self::Cancel(_) => "consumer cancelled 1/s".into(),
-            Self::Crash(_) => "queue's process crashes".into(),
-            Self::FullOutput(duration) => format!("output queue full for {}", seconds(duration)),
-            Self::Alarm(duration) => format!("memory alarm for {}", seconds(duration)),
-            Self::DeliveryTimeout(duration) => format!("delivery timeout of {}", seconds(duration)),
-            Self::Kill(_) => "SIGKILL 1/s".into(),
-            Self::Terminate(_) => "SIGTERM 1/s".into(),
-            Self::Freeze(duration) => format!("SIGSTOP for {}", seconds(duration)),
-            Self::Service(service, traffic, duration) => {
-                let what = if *traffic == Traffic::Rubbish {
-                    "responds with rubbish"
-                } else {
-                    "away"
-                };
-                format!("{service} {what} for {}", seconds(duration))
-            }
-            Self::KillOneOfThree(_) => "one of three nodes killed, 1/min".into(),
-            Self::All(_) => "two replicas under all of it".into(),
-        };
-        f.write_str(&text)
-    }
-}
-
-impl std::fmt::Display for Service {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Api => "platform API",
-            Self::Storage => "object storage",
-            Self::Tokens => "token endpoint",
-        })
     }
 }

@@ -2,11 +2,11 @@
 
 use crate::{
     carry_out,
+    fault::{Fault, Service},
     queues::Order,
     relay::Traffic,
     replica::Program,
     report::Figures,
-    rows::{Fault, Service},
     stage::{Run, Setup, Stage},
 };
 use anyhow::{Context as _, bail};
