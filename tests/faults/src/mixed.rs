@@ -25,6 +25,9 @@ const DELAY: Duration = Duration::from_secs(5);
 /// How often a message is rebounded.
 const REBOUNDS: i64 = 2;
 
+/// After so many requests the access tokens expire.
+const PER_TOKEN: usize = 50;
+
 /// The pairs of programs.
 pub struct Pair {
     /// The component `scripted`.
@@ -262,11 +265,14 @@ async fn tokens(stage: &mut Stage, pair: &Pair) -> anyhow::Result<String> {
         run.provider.knobs(|knobs| *knobs = Knobs::rotating());
         run.start(&setup).await?;
         both_consume(&run).await?;
-        Work::Requests.send(&mut run, 500).await?;
-        let start = Instant::now();
+        Work::Requests.send(&mut run, 1_000).await?;
+        let (start, mut expired) = (Instant::now(), 0);
         while run.done() < run.messages && start.elapsed() < PATIENCE {
-            run.provider.expire_access_tokens();
-            sleep(Duration::from_millis(500)).await;
+            if run.done() >= expired + PER_TOKEN {
+                expired = run.done();
+                run.provider.expire_access_tokens();
+            }
+            sleep(Duration::from_millis(5)).await;
         }
         let refreshes = run.provider.refreshes();
         let figures = run.end(0).await?;
