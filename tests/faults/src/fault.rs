@@ -1,6 +1,6 @@
 //! What goes wrong.
 
-use crate::relay::Traffic;
+use crate::{relay::Traffic, report::Figures};
 use std::time::Duration;
 
 /// What goes wrong. Times are how often, one second apart; durations are how long.
@@ -70,6 +70,27 @@ impl Fault {
             | Self::KillOneOfThree(times) => *times,
             Self::All(faults) => faults.iter().map(Self::times).sum(),
             _ => 1,
+        }
+    }
+}
+
+impl Fault {
+    /// Whether the step has felt it. A row would say nothing if it had not.
+    pub fn was_felt(&self, figures: &Figures) -> bool {
+        match self {
+            // A step has two connections.
+            Self::Close(times)
+            | Self::Tear(times)
+            | Self::StopApp(times, _)
+            | Self::KillNode(times) => figures.connections >= 2 + times,
+            Self::Stall(duration) | Self::Freeze(duration) | Self::Alarm(duration) => {
+                figures.stall >= *duration
+            }
+            // After a while, messages fail, and the next ones begin.
+            Self::Service(_, Traffic::Refused, duration) => {
+                figures.stall >= (*duration).min(Duration::from_secs(20))
+            }
+            _ => true,
         }
     }
 }

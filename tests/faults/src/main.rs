@@ -96,6 +96,9 @@ struct Mixed {
     /// Another build of the component examples/scripted, instead of the Node sailor.
     #[arg(long, requires = "component_binary")]
     binary: Option<PathBuf>,
+    /// Only the checks that are fast.
+    #[arg(long)]
+    quick: bool,
     /// The same build of the reference component.
     #[arg(long)]
     component_binary: Option<PathBuf>,
@@ -134,7 +137,7 @@ async fn carry_out_command(command: Command) -> anyhow::Result<()> {
             let pair = pair(&options)?;
             let common = &options.common;
             let mut stage = stage(common, Broker::start(&common.server, 1).await?)?;
-            mixed::mixed(&mut stage, &pair).await
+            mixed::mixed(&mut stage, &pair, options.quick).await
         }
     }
 }
@@ -263,6 +266,9 @@ fn complaints(row: &Row, program: &Program, figures: &Figures) -> Vec<String> {
         return Vec::new();
     }
     let mut broken = figures.broken(&row.promise);
+    if !row.fault.was_felt(figures) {
+        broken.push("the fault has not reached the step".to_owned());
+    }
     if !broken.is_empty() {
         broken.extend(
             figures

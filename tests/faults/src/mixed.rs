@@ -21,7 +21,7 @@ use tokio::time::sleep;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How long a rebound waits: long enough to stop one replica and to start the other.
-const DELAY: Duration = Duration::from_secs(5);
+const DELAY: Duration = Duration::from_secs(2);
 /// How often a message is rebounded.
 const REBOUNDS: i64 = 2;
 
@@ -36,11 +36,11 @@ pub struct Pair {
     pub requests: [Program; 2],
 }
 
-/// Runs all checks, and prints a line for each.
+/// Runs the checks, and prints a line for each. A quick run leaves out those that take longest.
 ///
 /// # Errors
 /// When a check fails.
-pub async fn mixed(stage: &mut Stage, pair: &Pair) -> anyhow::Result<()> {
+pub async fn mixed(stage: &mut Stage, pair: &Pair, quick: bool) -> anyhow::Result<()> {
     let [ours, other] = &pair.scripted;
     println!(
         "| {} and {} as replicas of one step | result |\n|---|---|",
@@ -55,7 +55,10 @@ pub async fn mixed(stage: &mut Stage, pair: &Pair) -> anyhow::Result<()> {
         }
     };
     line("one queue", one_queue(stage, pair).await);
-    line("connections closed 1/s", closed(stage, pair).await);
+    if !quick {
+        line("connections closed 1/s", closed(stage, pair).await);
+        line("tokens that rotate", tokens(stage, pair).await);
+    }
     line("rolling update and roll-back", rolling(stage, pair).await);
     for (from, to) in [(0, 1), (1, 0)] {
         let names = format!("{} to {}", pair.scripted[from].name, pair.scripted[to].name);
@@ -69,7 +72,6 @@ pub async fn mixed(stage: &mut Stage, pair: &Pair) -> anyhow::Result<()> {
             snapshot(stage, programs).await,
         );
     }
-    line("tokens that rotate", tokens(stage, pair).await);
     if !broken.is_empty() {
         bail!("not as expected: {}", broken.join(", "));
     }
@@ -123,12 +125,12 @@ async fn closed(stage: &mut Stage, pair: &Pair) -> anyhow::Result<String> {
 async fn rolling(stage: &mut Stage, pair: &Pair) -> anyhow::Result<String> {
     let setup = setup(&pair.scripted);
     let mut run = stage.run(&setup).await?;
-    Work::Echo(20).send(&mut run, 6_000).await?;
+    Work::Echo(20).send(&mut run, 4_000).await?;
     let mut current = run.replica(&setup, 1);
     let mut exits = Vec::new();
     for next in [0, 1, 0] {
         consumers(&run, 1).await?;
-        sleep(Duration::from_secs(2)).await;
+        sleep(Duration::from_secs(1)).await;
         let replacement = run.replica(&setup, next);
         consumers(&run, 2).await?;
         exits.push(std::mem::replace(&mut current, replacement).stop().await?);

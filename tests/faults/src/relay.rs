@@ -105,6 +105,11 @@ impl Relay {
     pub fn tear(&self, towards: Towards, bytes: usize) {
         *self.shared.tear() = Some((towards, bytes));
     }
+
+    /// How many connections there have been.
+    pub fn opened(&self) -> usize {
+        self.shared.opened.load(Ordering::Relaxed)
+    }
 }
 
 impl Drop for Relay {

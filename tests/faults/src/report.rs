@@ -20,6 +20,8 @@ pub struct Figures {
     pub stall: Duration,
     /// How the processes have ended.
     pub exits: Exits,
+    /// How many connections to the broker there have been.
+    pub connections: usize,
     /// The texts of the first error events.
     pub errors: Vec<String>,
 }

@@ -69,7 +69,7 @@ pub fn rows(quick: bool) -> Vec<Row> {
         id: "",
         fault: Fault::Close(0),
         work: Work::Echo(pick(10, 20)),
-        messages: pick(20_000, 1_500),
+        messages: pick(20_000, 2_000),
         replicas: 1,
         prefetch: 10,
         limited: false,
@@ -84,8 +84,8 @@ pub fn rows(quick: bool) -> Vec<Row> {
     };
     let outage = seconds(120, 2);
     vec![
-        row("connections", Fault::Close(times(15, 3))),
-        row("stall", Fault::Stall(seconds(60, 3))),
+        row("connections", Fault::Close(times(15, 2))),
+        row("stall", Fault::Stall(seconds(60, 2))),
         row("frame", Fault::Tear(times(15, 4))),
         row("application", Fault::StopApp(times(2, 1), seconds(5, 1))),
         row("node", Fault::KillNode(times(2, 1))),
@@ -107,13 +107,13 @@ pub fn rows(quick: bool) -> Vec<Row> {
         },
         row("alarm", Fault::Alarm(seconds(20, 2))),
         Row {
-            work: Work::Echo(pick(20_000, 6_000)),
+            work: Work::Echo(pick(20_000, 4_000)),
             messages: 10,
             ..row("timeout", Fault::DeliveryTimeout(seconds(5, 1)))
         },
         killed(row("sigkill", Fault::Kill(times(15, 3))), times(15, 3)),
         row("sigterm", Fault::Terminate(times(15, 3))),
-        row("sigstop", Fault::Freeze(seconds(40, 3))),
+        row("sigstop", Fault::Freeze(seconds(40, 2))),
         outage_of(
             row(
                 "api-away",

@@ -204,7 +204,7 @@ impl Run<'_> {
     /// When a replica could not be started, or the broker does not respond.
     pub async fn end(mut self, faults: usize) -> anyhow::Result<Figures> {
         // An event that is published twice may still be on its way.
-        sleep(Duration::from_secs(1)).await;
+        sleep(Duration::from_millis(500)).await;
         let mut exits = Exits::default();
         for replica in self.replicas.drain(..) {
             exits.add(replica.stop().await?);
@@ -223,6 +223,7 @@ impl Run<'_> {
             counts,
             stall: seen.tally.longest_stall(),
             exits,
+            connections: self.amqp.opened(),
             errors: seen.errors.clone(),
         })
     }

@@ -57,13 +57,17 @@ impl Tally {
     pub fn add(&mut self, arrival: &Arrival, now: Instant) {
         let is_new = !self.messages.contains_key(&arrival.message);
         let outcome = self.messages.entry(arrival.message).or_default();
-        let copy = hash(&arrival.copy);
+        // The Node sailor gives all events of a message one id, an error event too.
+        let copy = hash(&(arrival.failed, &arrival.copy));
         // Its acknowledgement by this program was lost, so the broker has sent it again.
         if arrival.redelivered && outcome.copies.contains(&copy) {
             return;
         }
         outcome.copies.push(copy);
-        insert(&mut outcome.events, hash(&arrival.copy.0));
+        insert(
+            &mut outcome.events,
+            hash(&(arrival.failed, &arrival.copy.0)),
+        );
         insert(&mut outcome.works, hash(&arrival.work));
         outcome.failed |= arrival.failed;
         if is_new {
@@ -164,6 +168,16 @@ mod tests {
             counts(&[arrival(1, 100, "a", 0), arrival(1, 100, "b", 0)]),
             (1, 0, 0)
         );
+    }
+
+    #[test]
+    fn an_error_event_is_no_repeat_of_data() {
+        let data = arrival(1, 100, "a", 0);
+        let error = Arrival {
+            failed: true,
+            ..data.clone()
+        };
+        assert_eq!(counts(&[data, error]), (1, 0, 0));
     }
 
     #[test]
