@@ -32,10 +32,11 @@ pub const OWN_CONNECTION: &str = "faults-watch";
 /// The nodes, and the port mapper by which they find each other.
 pub struct Broker {
     server: PathBuf,
-    folder: TempDir,
-    ports_of_mapper: u16,
-    _mapper: Child,
+    port_of_mapper: u16,
+    // Fields are dropped in this order: nodes end before their folder is removed.
     nodes: Vec<Node>,
+    _mapper: Child,
+    folder: TempDir,
 }
 
 struct Node {
@@ -59,14 +60,13 @@ impl Broker {
         let cookie = folder.path().join(".erlang.cookie");
         fs::write(&cookie, "faults")?;
         fs::set_permissions(&cookie, fs::Permissions::from_mode(0o400))?;
-        let ports_of_mapper = free_port().await?;
-        let mapper = port_mapper(ports_of_mapper)?;
+        let port_of_mapper = free_port().await?;
         let mut broker = Self {
             server: server.to_owned(),
-            folder,
-            ports_of_mapper,
-            _mapper: mapper,
+            port_of_mapper,
             nodes: Vec::new(),
+            _mapper: port_mapper(port_of_mapper).await?,
+            folder,
         };
         for number in 0..nodes {
             broker.add_node(number).await?;
@@ -143,7 +143,7 @@ impl Broker {
     /// When it does not run.
     pub async fn kill_node(&mut self, number: usize) -> anyhow::Result<()> {
         let node = &mut self.nodes[number];
-        node.kill()?;
+        kill(&node.folder)?;
         if let Some(mut process) = node.process.take() {
             // The script that has started the node ends with it.
             timeout(STOP, process.wait())
@@ -203,7 +203,7 @@ impl Broker {
             ("RABBITMQ_NODE_PORT", text(node.port.to_string())),
             ("RABBITMQ_DIST_PORT", text(node.port_of_cluster.to_string())),
             ("ERL_EPMD_ADDRESS", text("127.0.0.1".into())),
-            ("ERL_EPMD_PORT", text(self.ports_of_mapper.to_string())),
+            ("ERL_EPMD_PORT", text(self.port_of_mapper.to_string())),
             (
                 "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS",
                 text("-kernel inet_dist_use_interface {127,0,0,1}".into()),
@@ -219,43 +219,58 @@ impl Broker {
     }
 }
 
-impl Node {
-    /// The file has the id of the Erlang machine. The script that has started it has another one.
-    fn kill(&self) -> anyhow::Result<()> {
-        let file = self.folder.join("pid");
-        let id =
-            fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;
-        crate::signal::send(id.trim().parse()?, crate::signal::KILL)
-    }
+/// Kills the node in this folder. A file has the id of the Erlang machine; the script that has started it has another one.
+fn kill(folder: &Path) -> anyhow::Result<()> {
+    let file = folder.join("pid");
+    let id = fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;
+    crate::signal::send(id.trim().parse()?, crate::signal::KILL)
 }
 
 impl Drop for Node {
     fn drop(&mut self) {
-        if self.process.is_some() {
-            // It has ended by itself if this fails.
-            let _ = self.kill();
+        let Some(process) = &mut self.process else {
+            return;
+        };
+        // It has ended by itself if this fails.
+        let _ = kill(&self.folder);
+        // The script that has started the node ends with it. The folder cannot be removed before that.
+        for _ in 0..100 {
+            if !matches!(process.try_wait(), Ok(None)) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(20));
         }
     }
 }
 
-/// The node's own port mapper, in the foreground, so that no process is left behind.
-fn port_mapper(port: u16) -> anyhow::Result<Child> {
+/// The nodes' own port mapper, in the foreground. A node that finds none would start one that stays.
+async fn port_mapper(port: u16) -> anyhow::Result<Child> {
     let mut command = Command::new("epmd");
     command.args(["-address", "127.0.0.1", "-port", &port.to_string()]);
     command
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null());
-    command
+    let process = command
         .kill_on_drop(true)
         .spawn()
-        .context("starting epmd, which comes with Erlang")
+        .context("starting epmd, which comes with Erlang")?;
+    let answers = async {
+        while TcpStream::connect(("127.0.0.1", port)).await.is_err() {
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(STOP, answers)
+        .await
+        .context("epmd does not start")?;
+    Ok(process)
 }
 
-/// A port below the range from which the kernel gives ports to outgoing connections.
+/// A port below the range from which the kernel gives ports to outgoing connections. Programs that run at the same time
+/// begin at different places.
 async fn free_port() -> anyhow::Result<u16> {
     static NEXT: AtomicU16 = AtomicU16::new(0);
-    let first = 22_000 + (std::process::id() % 7_000) as u16;
+    let first = 22_000 + (std::process::id() % 700) as u16 * 10;
     for _ in 0..1_000 {
         let port = first + NEXT.fetch_add(1, Ordering::Relaxed);
         if TcpListener::bind(("127.0.0.1", port)).await.is_ok() {

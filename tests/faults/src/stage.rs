@@ -93,7 +93,14 @@ impl Stage {
     pub async fn queues(&self) -> anyhow::Result<Queues> {
         let quorum = || vec![("x-queue-type", text("quorum"))];
         let common = self.quorum.then(quorum).unwrap_or_default();
-        Queues::open(&self.broker.ports(), common).await
+        let start = Instant::now();
+        loop {
+            // A node that has just started may refuse at first.
+            match Queues::open(&self.broker.ports(), common.clone()).await {
+                Err(_) if start.elapsed() < START => sleep(CHECK).await,
+                result => return result,
+            }
+        }
     }
 
     /// Prepares a step with new queues. No replica runs yet.
