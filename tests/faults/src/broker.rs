@@ -169,6 +169,20 @@ impl Broker {
         self.control(&["eval", expression]).await
     }
 
+    /// Whether the log of the first node has this text.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    pub fn has_logged(&self, text: &str) -> anyhow::Result<bool> {
+        for file in fs::read_dir(self.nodes[0].folder.join("log"))? {
+            let path = file?.path();
+            if path.is_file() && String::from_utf8_lossy(&fs::read(&path)?).contains(text) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     async fn control_node(&self, number: usize, arguments: &[&str]) -> anyhow::Result<String> {
         let mut command = self.command(number, &self.server.with_file_name("rabbitmqctl"));
         command.arg("--quiet").args(arguments).kill_on_drop(true);

@@ -18,6 +18,17 @@ const GAP: Duration = Duration::from_secs(1);
 /// Messages for a queue that is new.
 const NEW: u64 = 500;
 
+/// Does what has to be done before the step starts.
+///
+/// # Errors
+/// When the broker does not do what it is told to.
+pub async fn prepare(fault: &Fault, run: &Run<'_>) -> anyhow::Result<()> {
+    match fault {
+        Fault::DeliveryTimeout(timeout) => limit_deliveries(run, *timeout, GAP / 2).await,
+        _ => Ok(()),
+    }
+}
+
 /// Does what the fault says, while the step runs. Returns how many faults that were.
 ///
 /// # Errors
@@ -38,7 +49,7 @@ pub async fn carry_out(fault: &Fault, run: &mut Run<'_>) -> anyhow::Result<usize
             run.watch.read_output();
         }
         Fault::Alarm(duration) => alarm(run, *duration).await?,
-        Fault::DeliveryTimeout(duration) => delivery_timeout(run, *duration).await?,
+        Fault::DeliveryTimeout(_) => delivery_timeout(run).await?,
         Fault::Kill(times) => signals(run, Signal::KILL, *times).await?,
         Fault::Terminate(times) => signals(run, Signal::TERM, *times).await?,
         Fault::Freeze(duration) => freeze(run, *duration).await?,
@@ -126,7 +137,9 @@ async fn kill_one_of_three(run: &mut Run<'_>, times: usize) -> anyhow::Result<()
 /// Messages that were ready in the queue are gone with it: they do not count. Those that were running do.
 async fn delete_queue(run: &mut Run<'_>, duration: Duration) -> anyhow::Result<()> {
     let queues = run.stage.queues().await?;
-    run.messages -= queues.delete(INPUT).await?;
+    let deleted = queues.delete(INPUT).await?;
+    ensure!(deleted > 0, "the queue was empty already");
+    run.messages -= deleted;
     sleep(duration).await;
     queues.declare(INPUT, Vec::new()).await?;
     Work::Echo(5).send(run, NEW).await
@@ -149,7 +162,7 @@ async fn for_the_queue(run: &Run<'_>, times: usize, expression: &str) -> anyhow:
         "Q <- rabbit_amqqueue:list(), element(4, amqqueue:get_name(Q)) =:= <<\"{INPUT}\">>"
     );
     for _ in 0..times {
-        let expression = format!("[{expression} || {find}], ok.");
+        let expression = format!("true = lists:flatten([{expression} || {find}]) =/= [].");
         run.stage.broker.evaluate(&expression).await?;
         sleep(GAP).await;
     }
@@ -169,18 +182,21 @@ async fn alarm(run: &Run<'_>, duration: Duration) -> anyhow::Result<()> {
 }
 
 /// The limit holds until the messages are done.
-async fn delivery_timeout(run: &Run<'_>, duration: Duration) -> anyhow::Result<()> {
-    let set = async |timeout: u128, tick: u128| {
-        let expression = format!(
-            "application:set_env(rabbit, consumer_timeout, {timeout}), application:set_env(rabbit, channel_tick_interval, {tick})."
-        );
-        run.stage.broker.evaluate(&expression).await
-    };
-    set(duration.as_millis(), 500).await?;
-    // A channel reads the interval when it is opened.
-    run.amqp.close_all();
+async fn delivery_timeout(run: &Run<'_>) -> anyhow::Result<()> {
     run.wait(Duration::from_secs(60)).await;
-    set(1_800_000, 60_000).await.map(drop)
+    let happened = run.stage.broker.has_logged("timed out")?;
+    ensure!(happened, "no message was unsettled for too long");
+    limit_deliveries(run, Duration::from_secs(1_800), Duration::from_secs(60)).await
+}
+
+/// Sets how long a message may be unsettled, and how often the broker looks. A channel reads this when it is opened.
+async fn limit_deliveries(run: &Run<'_>, timeout: Duration, tick: Duration) -> anyhow::Result<()> {
+    let expression = format!(
+        "application:set_env(rabbit, consumer_timeout, {}), application:set_env(rabbit, channel_tick_interval, {}).",
+        timeout.as_millis(),
+        tick.as_millis()
+    );
+    run.stage.broker.evaluate(&expression).await.map(drop)
 }
 
 async fn signals(run: &Run<'_>, signal: Signal, times: usize) -> anyhow::Result<()> {

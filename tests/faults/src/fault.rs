@@ -90,6 +90,7 @@ impl Fault {
             Self::Service(_, Traffic::Refused, duration) => {
                 figures.stall >= (*duration).min(Duration::from_secs(20))
             }
+            Self::TooLarge => figures.counts.failed > 0,
             _ => true,
         }
     }

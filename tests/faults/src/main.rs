@@ -251,9 +251,11 @@ async fn run(stage: &mut Stage, row: &Row, program: &Program) -> anyhow::Result<
         arguments: row.arguments(),
         variables: row.variables(),
         reads_output: !matches!(row.fault, Fault::FullOutput(_)),
+        is_fast: row.work.is_fast(),
     };
     let mut run = stage.run(&setup).await?;
     row.work.send(&mut run, row.messages).await?;
+    carry_out::prepare(&row.fault, &run).await?;
     run.start(&setup).await?;
     let faults = carry_out::carry_out(&row.fault, &mut run).await?;
     run.wait(row.patience).await;

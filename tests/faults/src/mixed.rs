@@ -7,7 +7,7 @@ use crate::{
     queues::Order,
     replica::Program,
     report::Figures,
-    stage::{FLOW, Run, STEP, Setup, Stage},
+    stage::{FLOW, STEP, Setup, Stage},
     work::Work,
 };
 use anyhow::{Context as _, bail, ensure};
@@ -86,6 +86,7 @@ fn setup(programs: &[Program; 2]) -> Setup {
         arguments: Vec::new(),
         variables: Vec::new(),
         reads_output: true,
+        is_fast: true,
     }
 }
 
@@ -93,7 +94,6 @@ async fn one_queue(stage: &mut Stage, pair: &Pair) -> anyhow::Result<String> {
     let setup = setup(&pair.scripted);
     let mut run = stage.run(&setup).await?;
     run.start(&setup).await?;
-    both_consume(&run).await?;
     Work::Echo(5).send(&mut run, 2_000).await?;
     run.wait(PATIENCE).await;
     let shares = run.watch.seen().by_container.clone();
@@ -109,7 +109,6 @@ async fn closed(stage: &mut Stage, pair: &Pair) -> anyhow::Result<String> {
     let setup = setup(&pair.scripted);
     let mut run = stage.run(&setup).await?;
     run.start(&setup).await?;
-    both_consume(&run).await?;
     Work::Echo(20).send(&mut run, 3_000).await?;
     carry_out(&Fault::Close(times), &mut run).await?;
     run.wait(PATIENCE).await;
@@ -129,10 +128,10 @@ async fn rolling(stage: &mut Stage, pair: &Pair) -> anyhow::Result<String> {
     let mut current = run.replica(&setup, 1);
     let mut exits = Vec::new();
     for next in [0, 1, 0] {
-        consumers(&run, 1).await?;
+        run.consumed_by(1).await?;
         sleep(Duration::from_secs(1)).await;
         let replacement = run.replica(&setup, next);
-        consumers(&run, 2).await?;
+        run.consumed_by(2).await?;
         exits.push(std::mem::replace(&mut current, replacement).stop().await?);
     }
     run.replicas.push(current);
@@ -266,7 +265,6 @@ async fn tokens(stage: &mut Stage, pair: &Pair) -> anyhow::Result<String> {
         let mut run = stage.run(&setup).await?;
         run.provider.knobs(|knobs| *knobs = Knobs::rotating());
         run.start(&setup).await?;
-        both_consume(&run).await?;
         Work::Requests.send(&mut run, 1_000).await?;
         let (start, mut expired) = (Instant::now(), 0);
         while run.done() < run.messages && start.elapsed() < PATIENCE {
@@ -313,24 +311,6 @@ fn all_done(figures: &Figures, worked_twice: usize) -> anyhow::Result<()> {
         twice <= worked_twice,
         "{twice} worked on twice instead of at most {worked_twice}"
     );
-    Ok(())
-}
-
-async fn both_consume(run: &Run<'_>) -> anyhow::Result<()> {
-    consumers(run, 2).await
-}
-
-/// Waits until the queue has so many consumers.
-async fn consumers(run: &Run<'_>, count: usize) -> anyhow::Result<()> {
-    let queues = run.stage.queues().await?;
-    let start = Instant::now();
-    while queues.fill(crate::queues::INPUT).await?.1 < count {
-        ensure!(
-            start.elapsed() < PATIENCE,
-            "the queue has no {count} consumers"
-        );
-        sleep(Duration::from_millis(50)).await;
-    }
     Ok(())
 }
 

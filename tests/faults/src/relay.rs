@@ -210,3 +210,97 @@ async fn pass_on(
         to.write_all(&buffer[..count]).await?;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A service that sends back what it gets, behind a relay, and a client of it.
+    async fn echo() -> (Relay, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(async move {
+                    let (mut from, mut to) = stream.into_split();
+                    tokio::io::copy(&mut from, &mut to).await
+                });
+            }
+        });
+        let relay = Relay::start(vec![port]).await.unwrap();
+        let client = TcpStream::connect(relay.addr).await.unwrap();
+        (relay, client)
+    }
+
+    async fn sent_back(client: &mut TcpStream, text: &[u8]) -> Vec<u8> {
+        client.write_all(text).await.unwrap();
+        let mut back = vec![0; text.len()];
+        client.read_exact(&mut back).await.unwrap();
+        back
+    }
+
+    #[tokio::test]
+    async fn bytes_are_passed_on_until_the_connection_is_closed() {
+        let (relay, mut client) = echo().await;
+        assert_eq!(sent_back(&mut client, b"hello").await, b"hello");
+        relay.close_all();
+        assert_eq!(client.read(&mut [0; 8]).await.unwrap_or(0), 0);
+        assert_eq!(relay.opened(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_torn_connection_passes_on_a_part() {
+        let (relay, mut client) = echo().await;
+        assert_eq!(sent_back(&mut client, b"hello").await, b"hello");
+        relay.tear(Towards::Client, 3);
+        client.write_all(b"hello").await.unwrap();
+        let mut part = Vec::new();
+        client.read_to_end(&mut part).await.unwrap();
+        assert_eq!(part, b"hel");
+    }
+
+    #[tokio::test]
+    async fn stalled_bytes_arrive_afterwards() {
+        let (relay, mut client) = echo().await;
+        assert_eq!(sent_back(&mut client, b"hello").await, b"hello");
+        relay.set(Traffic::Stalls);
+        client.write_all(b"again").await.unwrap();
+        relay.set(Traffic::Flows);
+        let mut back = [0; 5];
+        client.read_exact(&mut back).await.unwrap();
+        assert_eq!(&back, b"again");
+    }
+
+    #[tokio::test]
+    async fn stalled_bytes_end_with_their_connection() {
+        let (relay, mut client) = echo().await;
+        relay.set(Traffic::Stalls);
+        client.write_all(b"hello").await.unwrap();
+        relay.close_all();
+        assert_eq!(client.read(&mut [0; 8]).await.unwrap_or(0), 0);
+    }
+
+    #[tokio::test]
+    async fn a_service_that_is_away_closes_every_connection() {
+        let (relay, mut client) = echo().await;
+        assert_eq!(sent_back(&mut client, b"hello").await, b"hello");
+        relay.set(Traffic::Refused);
+        let mut new = TcpStream::connect(relay.addr).await.unwrap();
+        for stream in [&mut client, &mut new] {
+            assert_eq!(stream.read(&mut [0; 8]).await.unwrap_or(0), 0);
+        }
+    }
+
+    #[tokio::test]
+    async fn rubbish_is_never_what_was_asked_for() {
+        let (relay, _) = echo().await;
+        relay.set(Traffic::Rubbish);
+        for _ in 0..RUBBISH.len() {
+            let mut client = TcpStream::connect(relay.addr).await.unwrap();
+            client.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
+            let mut response = String::new();
+            client.read_to_string(&mut response).await.unwrap();
+            assert!(RUBBISH.contains(&&*response), "{response}");
+        }
+    }
+}

@@ -46,6 +46,7 @@ pub async fn soak(stage: &mut Stage, program: Program, minutes: u64) -> anyhow::
         arguments: Vec::new(),
         variables: Vec::new(),
         reads_output: true,
+        is_fast: true,
     };
     let mut run = stage.run(&setup).await?;
     feed(&mut run).await?;

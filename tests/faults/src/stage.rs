@@ -57,6 +57,8 @@ pub struct Setup {
     pub variables: Vec<(&'static str, String)>,
     /// Whether the queue for data is read from the start.
     pub reads_output: bool,
+    /// Whether the first message is done soon, so that it can be waited for.
+    pub is_fast: bool,
 }
 
 /// A step that runs.
@@ -156,20 +158,38 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Starts the replicas, and waits for the first event.
+    /// Starts the replicas, and waits until they work.
     ///
     /// # Errors
-    /// When none comes within a minute.
+    /// When they do not within a minute.
     pub async fn start(&mut self, setup: &Setup) -> anyhow::Result<()> {
         for number in 0..setup.programs.len() {
             let replica = self.replica(setup, number);
             self.replicas.push(replica);
         }
+        self.consumed_by(setup.programs.len()).await?;
         let start = Instant::now();
-        while self.messages > 0 && setup.reads_output && self.done() == 0 {
+        while self.messages > 0 && setup.is_fast && setup.reads_output && self.done() == 0 {
             ensure!(
                 start.elapsed() < START,
                 "nothing was published for a minute"
+            );
+            sleep(CHECK).await;
+        }
+        Ok(())
+    }
+
+    /// Waits until the queue has so many consumers.
+    ///
+    /// # Errors
+    /// When it does not within a minute.
+    pub async fn consumed_by(&self, replicas: usize) -> anyhow::Result<()> {
+        let queues = self.stage.queues().await?;
+        let start = Instant::now();
+        while queues.fill(INPUT).await?.1 < replicas {
+            ensure!(
+                start.elapsed() < START,
+                "the queue does not get {replicas} consumers"
             );
             sleep(CHECK).await;
         }

@@ -28,6 +28,11 @@ pub enum Work {
 }
 
 impl Work {
+    /// Whether a message takes less than a second.
+    pub fn is_fast(self) -> bool {
+        !matches!(self, Self::Echo(1_000..))
+    }
+
     /// Puts so many messages into the queue.
     ///
     /// # Errors
