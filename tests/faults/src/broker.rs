@@ -120,7 +120,10 @@ impl Broker {
             .append(true)
             .open(node.folder.join("output"))?;
         command.stdout(output.try_clone()?).stderr(output);
-        let mut process = command.spawn().context("starting rabbitmq-server")?;
+        let process = command.process_group(0).spawn();
+        let process = node
+            .process
+            .insert(process.context("starting rabbitmq-server")?);
         let start = Instant::now();
         // A node listens only after it has started completely.
         while TcpStream::connect(("127.0.0.1", node.port)).await.is_err() {
@@ -133,7 +136,6 @@ impl Broker {
             );
             sleep(Duration::from_millis(50)).await;
         }
-        node.process = Some(process);
         Ok(())
     }
 
@@ -143,9 +145,8 @@ impl Broker {
     /// When it does not run.
     pub async fn kill_node(&mut self, number: usize) -> anyhow::Result<()> {
         let node = &mut self.nodes[number];
-        kill(&node.folder)?;
         if let Some(mut process) = node.process.take() {
-            // The script that has started the node ends with it.
+            kill(&process)?;
             timeout(STOP, process.wait())
                 .await
                 .context("the node does not end")??;
@@ -233,21 +234,14 @@ impl Broker {
     }
 }
 
-/// Kills the node in this folder. A file has the id of the Erlang machine; the script that has started it has another one.
-fn kill(folder: &Path) -> anyhow::Result<()> {
-    let file = folder.join("pid");
-    let id = fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;
-    crate::signal::send(id.trim().parse()?, crate::signal::KILL)
-}
-
 impl Drop for Node {
     fn drop(&mut self) {
         let Some(process) = &mut self.process else {
             return;
         };
         // It has ended by itself if this fails.
-        let _ = kill(&self.folder);
-        // The script that has started the node ends with it. The folder cannot be removed before that.
+        let _ = kill(process);
+        // Its folder cannot be removed before it has ended.
         for _ in 0..100 {
             if !matches!(process.try_wait(), Ok(None)) {
                 return;
@@ -255,6 +249,12 @@ impl Drop for Node {
             std::thread::sleep(Duration::from_millis(20));
         }
     }
+}
+
+/// Kills a node: the script that has started it, and the Erlang machine. They have a process group of their own.
+fn kill(process: &Child) -> anyhow::Result<()> {
+    let id = process.id().context("the node has ended")?;
+    crate::signal::send_to_group(id, crate::signal::Signal::KILL)
 }
 
 /// The nodes' own port mapper, in the foreground. A node that finds none would start one that stays.

@@ -17,7 +17,7 @@ mod tally;
 mod watch;
 mod work;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use broker::Broker;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use fault::Fault;
@@ -26,7 +26,7 @@ use replica::Program;
 use report::{Figures, HEAD};
 use rows::{Row, rows};
 use stage::{Setup, Stage};
-use std::path::PathBuf;
+use std::{path::PathBuf, process::ExitCode};
 use work::Work;
 
 /// Orders faults against a running step.
@@ -111,12 +111,19 @@ enum QueueType {
 }
 
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
+async fn main() -> ExitCode {
     let cli = Cli::parse();
     // The processes end with their handles, which are dropped with the future.
-    tokio::select! {
+    let result = tokio::select! {
         result = carry_out_command(cli.command) => result,
-        () = signal::asked_to_end() => bail!("ended by a signal"),
+        () = signal::asked_to_end() => Err(anyhow!("ended by a signal")),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("faults: {error:#}");
+            ExitCode::FAILURE
+        }
     }
 }
 
