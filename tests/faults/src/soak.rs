@@ -17,7 +17,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 const MINUTE: Duration = Duration::from_secs(60);
 /// How many messages are put into the queue in a second.
-const RATE: u64 = 200;
+const RATE: u64 = 100;
 /// No more are sent while so many are not done.
 const OPEN: u64 = 2_000;
 /// How much more memory the last third of the time may take than the second, in percent.
