@@ -183,10 +183,8 @@ async fn rebounds(stage: &mut Stage, programs: [Program; 2]) -> anyhow::Result<S
     let second = run.replica(&setup, 1);
     run.replicas.push(second);
     run.wait(PATIENCE).await;
-    let (rebounds, shares) = {
-        let seen = run.watch.seen();
-        (seen.rebounds.clone(), seen.by_container.clone())
-    };
+    let rebounds = run.watch.seen().rebounds.clone();
+    let shares = run.watch.seen().by_container.clone();
     let figures = run.end(0).await?;
     let expected: BTreeMap<_, _> = (1..=REBOUNDS)
         .map(|iteration| (iteration, count as usize))

@@ -62,104 +62,109 @@ const ROOM: i32 = 100;
 
 /// All rows in the order of the table.
 pub fn rows(quick: bool) -> Vec<Row> {
-    let pick = |full, short| if quick { short } else { full };
-    let seconds = |full, short| Duration::from_secs(pick(full, short));
-    let times = |full: usize, short: usize| if quick { short } else { full };
-    let base = Row {
-        id: "",
-        fault: Fault::Close(0),
-        work: Work::Echo(pick(10, 20)),
-        messages: pick(20_000, 2_000),
-        replicas: 1,
-        prefetch: 10,
-        limited: false,
-        quick: true,
-        patience: seconds(60, 30),
-        promise: STRICT,
-    };
-    let row = |id, fault| Row {
-        id,
-        fault,
-        ..base.clone()
-    };
-    let outage = seconds(120, 2);
-    vec![
-        row("connections", Fault::Close(times(15, 2))),
-        row("stall", Fault::Stall(seconds(60, 2))),
-        row("frame", Fault::Tear(times(15, 4))),
-        row("application", Fault::StopApp(times(2, 1), seconds(5, 1))),
-        row("node", Fault::KillNode(times(2, 1))),
-        row("deleted", Fault::DeleteQueue(seconds(3, 1))),
-        row("cancelled", Fault::Cancel(times(3, 1))),
-        // Nothing tells the runtime that the broker has forgotten what it had taken.
+    let pace = Pace { quick };
+    [
+        pace.broker(),
+        pace.processes(),
+        pace.services(),
+        pace.limits(),
+        pace.many(),
+    ]
+    .concat()
+}
+
+/// How long everything takes.
+#[derive(Clone, Copy)]
+struct Pace {
+    quick: bool,
+}
+
+impl Pace {
+    fn pick<T>(self, full: T, quick: T) -> T {
+        if self.quick { quick } else { full }
+    }
+
+    fn seconds(self, full: u64, quick: u64) -> Duration {
+        Duration::from_secs(self.pick(full, quick))
+    }
+
+    fn row(self, id: &'static str, fault: Fault) -> Row {
         Row {
-            quick: false,
-            promise: Promise {
-                worked_twice: usize::MAX,
-                ..STRICT
+            id,
+            fault,
+            work: Work::Echo(self.pick(10, 20)),
+            messages: self.pick(20_000, 2_000),
+            replicas: 1,
+            prefetch: 10,
+            limited: false,
+            quick: true,
+            patience: self.seconds(60, 30),
+            promise: STRICT,
+        }
+    }
+
+    fn broker(self) -> Vec<Row> {
+        let times = |full: usize, quick: usize| self.pick(full, quick);
+        let seconds = |full, quick| self.seconds(full, quick);
+        vec![
+            self.row("connections", Fault::Close(times(15, 2))),
+            self.row("stall", Fault::Stall(seconds(60, 2))),
+            self.row("frame", Fault::Tear(times(15, 4))),
+            self.row("application", Fault::StopApp(times(2, 1), seconds(5, 1))),
+            self.row("node", Fault::KillNode(times(2, 1))),
+            self.row("deleted", Fault::DeleteQueue(seconds(3, 1))),
+            self.row("cancelled", Fault::Cancel(times(3, 1))),
+            // Nothing tells the runtime that the broker has forgotten what it had taken.
+            Row {
+                quick: false,
+                promise: Promise {
+                    worked_twice: usize::MAX,
+                    ..STRICT
+                },
+                ..self.row("crashed", Fault::Crash(1))
             },
-            ..row("crashed", Fault::Crash(1))
-        },
-        Row {
-            work: Work::Echo(0),
-            messages: pick(3_000, 500),
-            ..row("full", Fault::FullOutput(seconds(20, 2)))
-        },
-        row("alarm", Fault::Alarm(seconds(20, 2))),
-        Row {
-            work: Work::Echo(pick(20_000, 4_000)),
-            messages: 10,
-            ..row("timeout", Fault::DeliveryTimeout(seconds(5, 1)))
-        },
-        killed(row("sigkill", Fault::Kill(times(15, 3))), times(15, 3)),
-        row("sigterm", Fault::Terminate(times(15, 3))),
-        row("sigstop", Fault::Freeze(seconds(40, 2))),
-        outage_of(
-            row(
-                "api-away",
-                Fault::Service(Service::Api, Traffic::Refused, outage),
-            ),
-            Work::Keys,
-        ),
-        outage_of(
-            row(
-                "api-rubbish",
-                Fault::Service(Service::Api, Traffic::Rubbish, outage),
-            ),
-            Work::Keys,
-        ),
-        outage_of(
-            row(
-                "storage-away",
-                Fault::Service(Service::Storage, Traffic::Refused, outage),
-            ),
-            Work::Objects,
-        ),
-        outage_of(
-            row(
-                "storage-rubbish",
-                Fault::Service(Service::Storage, Traffic::Rubbish, outage),
-            ),
-            Work::Objects,
-        ),
-        outage_of(
-            row(
-                "tokens-away",
-                Fault::Service(Service::Tokens, Traffic::Refused, outage),
-            ),
-            Work::Requests,
-        ),
-        outage_of(
-            row(
-                "tokens-rubbish",
-                Fault::Service(Service::Tokens, Traffic::Rubbish, outage),
-            ),
-            Work::Requests,
-        ),
-        limited(row("limit", Fault::Close(25)), 30_000, 0),
-        // A message that ends its process again and again is dropped by the broker: that is what the limit is for.
-        limited(row("limit-killed", Fault::Kill(25)), 5_000, 10),
-        Row {
+            Row {
+                work: Work::Echo(0),
+                messages: self.pick(3_000, 500),
+                ..self.row("full", Fault::FullOutput(seconds(20, 2)))
+            },
+            self.row("alarm", Fault::Alarm(seconds(20, 2))),
+            Row {
+                work: Work::Echo(self.pick(20_000, 4_000)),
+                messages: 10,
+                ..self.row("timeout", Fault::DeliveryTimeout(seconds(5, 1)))
+            },
+        ]
+    }
+
+    fn processes(self) -> Vec<Row> {
+        let times = self.pick(15, 3);
+        vec![
+            killed(self.row("sigkill", Fault::Kill(times)), times),
+            self.row("sigterm", Fault::Terminate(times)),
+            self.row("sigstop", Fault::Freeze(self.seconds(40, 2))),
+        ]
+    }
+
+    fn services(self) -> Vec<Row> {
+        let (away, rubbish) = (Traffic::Refused, Traffic::Rubbish);
+        let services = [
+            ("api-away", Service::Api, away, Work::Keys),
+            ("api-rubbish", Service::Api, rubbish, Work::Keys),
+            ("storage-away", Service::Storage, away, Work::Objects),
+            ("storage-rubbish", Service::Storage, rubbish, Work::Objects),
+            ("tokens-away", Service::Tokens, away, Work::Requests),
+            ("tokens-rubbish", Service::Tokens, rubbish, Work::Requests),
+        ];
+        let rows = services.map(|(id, service, traffic, work)| {
+            let fault = Fault::Service(service, traffic, self.seconds(120, 2));
+            outage_of(self.row(id, fault), work)
+        });
+        rows.to_vec()
+    }
+
+    fn limits(self) -> Vec<Row> {
+        let large = Row {
             work: Work::Large,
             messages: 100,
             quick: false,
@@ -167,15 +172,28 @@ pub fn rows(quick: bool) -> Vec<Row> {
                 failed: 10,
                 ..STRICT
             },
-            ..row("large", Fault::TooLarge)
-        },
-        everything(&base),
-        Row {
+            ..self.row("large", Fault::TooLarge)
+        };
+        vec![
+            limited(self.row("limit", Fault::Close(25)), 30_000, 0),
+            // A message that ends its process again and again is dropped by the broker: that is what the limit is for.
+            limited(self.row("limit-killed", Fault::Kill(25)), 5_000, 10),
+            large,
+        ]
+    }
+
+    /// With several replicas, or several nodes.
+    fn many(self) -> Vec<Row> {
+        let cluster = Row {
             quick: false,
             messages: 150_000,
-            ..row("cluster", Fault::KillOneOfThree(3))
-        },
-    ]
+            ..self.row("cluster", Fault::KillOneOfThree(3))
+        };
+        vec![
+            everything(&self.row("everything", Fault::Close(0))),
+            cluster,
+        ]
+    }
 }
 
 /// Messages that are delivered more often than the limit while they are worked on.
@@ -255,7 +273,6 @@ fn everything(base: &Row) -> Row {
         Fault::Service(Service::Storage, Traffic::Refused, long),
     ];
     let row = Row {
-        id: "everything",
         fault: Fault::All(faults),
         messages: 80_000,
         quick: false,
@@ -308,12 +325,11 @@ impl Row {
 
     /// Further variables of the replicas.
     pub fn variables(&self) -> Vec<(&'static str, String)> {
+        if self.work != Work::Large {
+            return Vec::new();
+        }
         let limit = (2 * TOO_LARGE).to_string();
-        let large = self.work == Work::Large;
-        large
-            .then(|| ("ELASTICIO_OUTGOING_MESSAGE_SIZE_LIMIT", limit))
-            .into_iter()
-            .collect()
+        vec![("ELASTICIO_OUTGOING_MESSAGE_SIZE_LIMIT", limit)]
     }
 
     /// The function of the component.

@@ -46,7 +46,9 @@ impl Work {
     fn order(self, platform: &Platform, number: u64) -> Order {
         match self {
             Self::Echo(milliseconds) => Order::script(number, &echo_after(milliseconds)),
-            Self::Large if number % 10 == 0 => Order::script(number, &json!([["big", TOO_LARGE]])),
+            Self::Large if number.is_multiple_of(10) => {
+                Order::script(number, &json!([["big", TOO_LARGE]]))
+            }
             Self::Large => Order::script(number, &echo_after(0)),
             Self::Keys => {
                 let script = json!([["sleep", 10], ["updateKeys", { "latest": number }], ["echo"]]);
