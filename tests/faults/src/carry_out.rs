@@ -51,6 +51,7 @@ pub async fn carry_out(fault: &Fault, run: &mut Run<'_>) -> anyhow::Result<usize
         Fault::Alarm(duration) => alarm(run, *duration).await?,
         Fault::DeliveryTimeout(_) => delivery_timeout(run).await?,
         Fault::Kill(times) => signals(run, Signal::KILL, *times).await?,
+        Fault::KillWorking(times) => kill_working(run, *times).await?,
         Fault::Terminate(times) => signals(run, Signal::TERM, *times).await?,
         Fault::Freeze(duration) => freeze(run, *duration).await?,
         Fault::Service(service, traffic, duration) => {
@@ -211,6 +212,15 @@ async fn signals(run: &Run<'_>, signal: Signal, times: usize) -> anyhow::Result<
         while replica.id().is_none() {
             sleep(GAP / 20).await;
         }
+    }
+    Ok(())
+}
+
+async fn kill_working(run: &Run<'_>, times: usize) -> anyhow::Result<()> {
+    for _ in 0..times {
+        run.consumed_by(1).await?;
+        sleep(GAP / 2).await;
+        signals(run, Signal::KILL, 1).await?;
     }
     Ok(())
 }

@@ -30,6 +30,8 @@ pub enum Fault {
     DeliveryTimeout(Duration),
     /// SIGKILL to a replica.
     Kill(usize),
+    /// SIGKILL to the replica, each time when it works.
+    KillWorking(usize),
     /// SIGTERM to a replica.
     Terminate(usize),
     /// SIGSTOP to a replica, and SIGCONT afterwards.
@@ -66,6 +68,7 @@ impl Fault {
             | Self::Cancel(times)
             | Self::Crash(times)
             | Self::Kill(times)
+            | Self::KillWorking(times)
             | Self::Terminate(times)
             | Self::KillOneOfThree(times) => *times,
             Self::All(faults) => faults.iter().map(Self::times).sum(),
@@ -114,6 +117,7 @@ impl std::fmt::Display for Fault {
             Self::Alarm(duration) => format!("memory alarm for {}", seconds(duration)),
             Self::DeliveryTimeout(duration) => format!("delivery timeout of {}", seconds(duration)),
             Self::Kill(_) => "SIGKILL 1/s".into(),
+            Self::KillWorking(_) => "SIGKILL again and again".into(),
             Self::Terminate(_) => "SIGTERM 1/s".into(),
             Self::Freeze(duration) => format!("SIGSTOP for {}", seconds(duration)),
             Self::Service(service, traffic, duration) => {

@@ -177,7 +177,7 @@ impl Pace {
         vec![
             limited(self.row("limit", Fault::Close(25)), 30_000, 0),
             // A message that ends its process again and again is dropped by the broker: that is what the limit is for.
-            limited(self.row("limit-killed", Fault::Kill(25)), 5_000, 10),
+            limited(self.row("limit-killed", Fault::KillWorking(25)), 10_000, 10),
             large,
         ]
     }
