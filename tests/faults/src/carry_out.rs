@@ -72,7 +72,7 @@ pub async fn carry_out(fault: &Fault, run: &mut Run<'_>) -> anyhow::Result<usize
 async fn close(run: &Run<'_>, times: usize) -> anyhow::Result<()> {
     let expression = format!(
         r#"Others = fun(Pid) -> case catch rabbit_networking:connection_info(Pid, [client_properties]) of
-             [{{client_properties, Ps}}] -> lists:keyfind(<<"connection_name">>, 1, Ps) =/= {{<<"connection_name">>, longstr, <<"{OWN_CONNECTION}">>}};
+             [{{client_properties, Ps}}] when is_list(Ps) -> lists:keyfind(<<"connection_name">>, 1, Ps) =/= {{<<"connection_name">>, longstr, <<"{OWN_CONNECTION}">>}};
              _ -> false end end,
            [begin [catch rabbit_networking:close_connection(Pid, "a fault") || Pid <- rabbit_networking:connections(), Others(Pid)],
              timer:sleep({}) end || _ <- lists:seq(1, {times})], ok."#,

@@ -261,12 +261,13 @@ impl Run<'_> {
         let queues = self.stage.queues().await?;
         let start = Instant::now();
         loop {
-            let (input, consumers) = queues.fill(INPUT).await?;
+            let consumers = queues.fill(INPUT).await?.1;
             let unread = queues.fill(OUTPUT).await?.0 + queues.fill(ERRORS).await?.0;
             // The broker may take a while to notice that a killed process is gone.
             if (consumers == 0 && unread == 0) || start.elapsed() > Duration::from_secs(20) {
-                sleep(Duration::from_millis(300)).await;
-                return Ok(input + queues.fill(REBOUNDS).await?.0);
+                // What it had not settled returns to the queue a little later.
+                sleep(Duration::from_millis(500)).await;
+                return Ok(queues.fill(INPUT).await?.0 + queues.fill(REBOUNDS).await?.0);
             }
             sleep(CHECK).await;
         }
