@@ -30,9 +30,11 @@ rabbitmq_server() {
   return 1
 }
 
-install_rabbitmq() { # VARIABLE
+install_rabbitmq() { # [VARIABLE]
+  local alternative=''
+  if [[ ${1-} ]]; then alternative=", or set $1 to a broker's address"; fi
   if [[ $(id -u) != 0 ]] || ! have apt-get; then
-    die "RabbitMQ is missing. Install it (Debian and Ubuntu: apt-get install rabbitmq-server), or set $1 to a broker's address."
+    die "RabbitMQ is missing. Install it (Debian and Ubuntu: apt-get install rabbitmq-server)$alternative."
   fi
   say 'installing RabbitMQ'
   export DEBIAN_FRONTEND=noninteractive
@@ -180,4 +182,31 @@ end_with_the_script() {
   trap cleanup EXIT
   trap 'exit 130' INT
   trap 'exit 143' TERM HUP
+}
+
+# --- Faults ------------------------------------------------------------------------------------------------------------
+
+# build_faults PROFILE OURS: builds the program that orders faults, and the components; OURS names another build of the
+# scripted one. Sets faults, ours and component to their paths, and server to RabbitMQ's.
+build_faults() {
+  local folder packages=(--package faults --bin faults --package reference-component --bin component)
+  have cargo || die 'cargo is missing: https://rustup.rs installs it.'
+  server=$(rabbitmq_server) || { install_rabbitmq; server=$(rabbitmq_server); } || die 'rabbitmq-server was installed but is not found.'
+  if [[ ! $2 ]]; then packages+=(--package scripted --bin scripted); fi
+  run cargo build --quiet --profile "$1" "${packages[@]}"
+  folder=${CARGO_TARGET_DIR:-target}/${1/dev/debug}
+  faults=$folder/faults component=$folder/component ours=${2:-$folder/scripted}
+}
+
+# The conditions of a run, for comparisons with other tables.
+describe_faults() {
+  local changed='' description
+  if ! git diff --quiet HEAD 2>/dev/null; then changed=' with changes'; fi
+  description=$(echo "${server%/*}"/../lib/rabbitmq_server-*)
+  cat <<EOF
+- $(date +%F), commit $(git describe --always 2>/dev/null || echo unknown)$changed
+- RabbitMQ ${description##*-}, $(rustc --version | cut -d' ' -f1,2), Node $(have node && node --version || echo 'not there')
+- $(nproc) processors, $(uname -sr), load before the run $(cut -d' ' -f1 /proc/loadavg)
+
+EOF
 }

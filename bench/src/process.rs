@@ -55,6 +55,43 @@ pub fn private_memory(pid: u32) -> anyhow::Result<u64> {
     kilobytes(&read(pid, "smaps_rollup")?, "Private_Dirty")
 }
 
+/// The physical memory of the process, in bytes.
+///
+/// # Errors
+/// When there is no such process.
+pub fn resident_memory(pid: u32) -> anyhow::Result<u64> {
+    kilobytes(&read(pid, "status")?, "VmRSS")
+}
+
+/// The process's share of the physical memory, in bytes: a page that several processes share is divided among them.
+///
+/// # Errors
+/// When there is no such process, or it belongs to another user.
+pub fn proportional_memory(pid: u32) -> anyhow::Result<u64> {
+    kilobytes(&read(pid, "smaps_rollup")?, "Pss")
+}
+
+/// How many files, connections among them, the process has open.
+///
+/// # Errors
+/// When there is no such process, or it belongs to another user.
+pub fn open_files(pid: u32) -> anyhow::Result<usize> {
+    entries(&format!("/proc/{pid}/fd"))
+}
+
+/// How many threads the process has.
+///
+/// # Errors
+/// When there is no such process.
+pub fn threads(pid: u32) -> anyhow::Result<usize> {
+    entries(&format!("/proc/{pid}/task"))
+}
+
+fn entries(folder: &str) -> anyhow::Result<usize> {
+    let entries = fs::read_dir(folder).with_context(|| format!("reading {folder}"))?;
+    Ok(entries.count())
+}
+
 fn read(pid: u32, file: &str) -> anyhow::Result<String> {
     let path = format!("/proc/{pid}/{file}");
     fs::read_to_string(&path).with_context(|| format!("reading {path}"))
@@ -101,6 +138,8 @@ mod tests {
     fn this_process_has_memory_and_cpu_time() {
         let pid = std::process::id();
         assert!(peak_memory(pid).unwrap() > 0 && private_memory(pid).unwrap() > 0);
+        assert!(resident_memory(pid).unwrap() >= proportional_memory(pid).unwrap());
+        assert!(open_files(pid).unwrap() > 0 && threads(pid).unwrap() > 0);
         cpu_time(pid).unwrap();
         assert!(time_of_threads(pid).unwrap() > Duration::ZERO);
     }
