@@ -6,9 +6,11 @@
 
 use super::{
     Engine, bodies, decode,
-    deduplication::{ContentHash, DEDUPLICATION_ID, EventIds, content_hash},
+    deduplication::{ContentHash, EventIds, content_hash},
     event_room::TakenRoom,
-    hooks, keys, now_ms,
+    hooks,
+    ids::{message_id_text, new_message_id, write_ids},
+    keys, now_ms,
     original::Original,
     pending::{PendingGuard, WaitingEvents},
 };
@@ -488,26 +490,4 @@ pub(super) fn module_timeout(limit: Duration) -> anyhow::Error {
          work per message, or raise the limit",
         limit.as_millis()
     )
-}
-
-/// Writes the id of an event: its own, or the derived one, or a random one. The derived one has a header besides.
-pub(super) fn write_ids(headers: &mut Headers, own: Option<String>, derived: Option<String>) {
-    if let Some(derived) = &derived {
-        headers.insert(DEDUPLICATION_ID.into(), derived.as_str().into());
-    }
-    let id = own.or(derived).unwrap_or_else(new_message_id);
-    headers.insert("messageId".into(), id.into());
-}
-
-fn new_message_id() -> String {
-    uuid::Uuid::new_v4().to_string()
-}
-
-/// Returns a message's own id as a header: a text, or a number as text.
-fn message_id_text(id: &Json) -> Option<String> {
-    match id.parse().ok()? {
-        Value::String(id) if !id.is_empty() => Some(id),
-        Value::Number(id) => Some(id.to_string()),
-        _ => None,
-    }
 }

@@ -3,11 +3,7 @@
 //! Without an error event, nobody would know why a message was rejected. So an event that is too large for the broker
 //! is truncated until it fits. If no queue is bound for the event, it is logged.
 
-use super::{
-    deduplication::content_hash,
-    emit::{InFlightMessage, write_ids},
-    now_ms,
-};
+use super::{deduplication::content_hash, emit::InFlightMessage, ids::write_ids, now_ms};
 use crate::{
     broker::transport::{
         Confirm, Publication, PublishError, PublishErrorKind, ReboundLimitExceeded, Route,

@@ -12,6 +12,7 @@ mod emit;
 mod error_event;
 mod event_room;
 mod hooks;
+mod ids;
 mod in_flight;
 mod in_memory;
 mod keys;

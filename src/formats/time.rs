@@ -81,8 +81,9 @@ const ZONES: [(&str, i8); 12] = [
 #[must_use]
 pub fn parse_time(text: &str) -> Option<Timestamp> {
     let text = text.trim();
-    iso(text)
-        .or_else(|| since_1970(text))
+    // Digits alone are read first: to ISO 8601, eight of them are always a date.
+    since_1970(text)
+        .or_else(|| iso(text))
         .or_else(|| dot_net(text))
         .or_else(|| Parts::read(text)?.timestamp())
 }

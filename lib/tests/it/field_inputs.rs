@@ -1,7 +1,7 @@
 //! What APIs send in the field: lists that say in their own ways that they are empty, times in any notation, texts in any
 //! encoding, and headers with any bytes.
 
-use super::{Rig, error_text, ids, snapshot};
+use super::{Rig, error_text, ids, seen, snapshot};
 use emulator::provider::{Encoding, Fault, Trouble};
 use http_double::{PreparedResponse, ScriptedDouble};
 use sailor::testing::{Emitted, Event, Verdict};
@@ -38,7 +38,7 @@ async fn an_empty_list_is_empty_in_every_notation() {
     ] {
         let rig = Rig::new().await;
         rig.provider.script_api([text_response(status, body)]);
-        let position = json!({ "before": 1, "since": 2, "seen": [1] });
+        let position = json!({ "before": 1, "since": 2, "seen": seen([1]) });
         let fields = json!({ "path": "/list", "itemsPointer": pointer });
         let emitted = rig.poll(fields, position.clone()).await;
         assert_eq!(emitted.events, [Event::Snapshot(position)], "{body}");
