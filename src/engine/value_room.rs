@@ -1,6 +1,6 @@
 //! The memory of JSON that modules parse.
 //!
-//! A list of small objects takes up to a hundred times its text as [`Value`](serde_json::Value), and several times in a type of
+//! A list of small objects takes up to 150 times its text as [`Value`](serde_json::Value), and several times in a type of
 //! the component's own. So what it takes is estimated from the text before it is parsed. A message waits until it fits, and is
 //! refused if it can never fit.
 
@@ -15,6 +15,11 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 const LEAST_TEXT: usize = 4 * 1024;
 /// What a type takes, as a part of what a `Value` takes: it has the same texts and lists, but no trees.
 const TYPE_PART: usize = 3;
+/// The most that a text can take as a `Value`, as a multiple of its length: objects in objects, with one member each.
+const WORST: usize = 150;
+/// A text is not examined if its worst case fits into this part of what is free. So most messages of a large container are
+/// not, and those that are not leave room for others.
+const FREE_PART: usize = 8;
 /// The unit of the permits, in bytes.
 const UNIT: usize = 1024;
 
@@ -54,9 +59,16 @@ impl ValueRoom {
         if length < LEAST_TEXT {
             return Ok(None);
         }
+        let worst = length.saturating_mul(WORST);
+        let free = self.permits.available_permits() * UNIT;
+        let as_value = if worst <= free / FREE_PART {
+            worst
+        } else {
+            body.value_size()
+        };
         let size = match kind {
-            InputKind::Value => body.value_size(),
-            InputKind::Type | InputKind::Nothing => body.value_size() / TYPE_PART,
+            InputKind::Value => as_value,
+            InputKind::Type | InputKind::Nothing => as_value / TYPE_PART,
         };
         // One copy is part of what every message takes.
         let needed = size.saturating_sub(length);
@@ -83,5 +95,29 @@ impl ValueRoom {
             self.limit / MIB,
             self.size / MIB,
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::Json;
+
+    #[test]
+    fn no_text_takes_more_than_the_worst_case() {
+        let nested = |levels: usize| format!("{}0{}", r#"{"":"#.repeat(levels), "}".repeat(levels));
+        for item in [
+            nested(1),
+            nested(3),
+            nested(100),
+            "[0]".into(),
+            "[[]]".into(),
+            "\"\"".into(),
+        ] {
+            let text = format!("[{}0]", format!("{item},").repeat(1000));
+            let length = text.len();
+            let size = Json::from_text(text.into()).unwrap().value_size();
+            assert!(size <= WORST * length, "{item}: {size} of {length}");
+        }
     }
 }

@@ -98,7 +98,7 @@ async fn a_request_that_stands_still_ends() {
     for length in [10, 24 << 20] {
         let address = server(async |mut connection| {
             let _ = connection.read(&mut [0; 10]).await;
-            std::future::pending().await
+            std::future::pending::<()>().await;
         })
         .await;
         let error = post(&address, vec![b'x'; length].into(), LIMIT)
@@ -115,7 +115,7 @@ async fn a_response_that_stands_still_ends() {
         let _ = connection.read(&mut [0; 1000]).await;
         let start = b"HTTP/1.1 200 OK\r\ncontent-length: 20\r\n\r\nstart";
         connection.write_all(start).await.unwrap();
-        std::future::pending().await
+        std::future::pending::<()>().await;
     })
     .await;
     let response = post(&address, "x".into(), LIMIT).await.unwrap();

@@ -46,7 +46,7 @@ impl AsyncRead for Pieces {
 /// What the client gets from pieces of these sizes, with `wanted` bytes per read. `frame_max` is what it asks for.
 fn read(bytes: &[u8], sizes: &[usize], wanted: usize, frame_max: u32) -> Vec<u8> {
     read_with(bytes, sizes, wanted, |stream| {
-        stream.frames = Frames::new(frame_max)
+        stream.frames = Frames::new(frame_max);
     })
 }
 
