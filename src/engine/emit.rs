@@ -142,14 +142,19 @@ impl<T: Transport> InFlightMessage<T> {
         let _ = self.verdict.set(Verdict::Rejected);
     }
 
+    /// Returns an error after the time of the module is over.
+    fn check_time(&self) -> anyhow::Result<()> {
+        anyhow::ensure!(
+            !self.expired.load(Ordering::SeqCst),
+            "the module took too long for this message (ELASTICIO_PROCESS_TIMEOUT); nothing more can be emitted for it"
+        );
+        Ok(())
+    }
+
     /// Publishes an event. Events are published in the order in which these calls resolve. The confirm resolves when
     /// the broker has taken the event, or after a failure was reported to the user.
     pub(super) async fn emit(self: &Arc<Self>, event: Event) -> anyhow::Result<Confirm> {
-        if self.expired.load(Ordering::SeqCst) {
-            anyhow::bail!(
-                "the module took too long for this message (ELASTICIO_PROCESS_TIMEOUT); nothing more can be emitted for it"
-            );
-        }
+        self.check_time()?;
         let guard = self.track_event();
         let message = self.clone();
         let _waiting = self.waiting.enter();
@@ -209,6 +214,7 @@ impl<T: Transport> InFlightMessage<T> {
         let Event::Data(data) = event else {
             return self.emit(event).await;
         };
+        self.check_time()?;
         let guard = self.track_event();
         let waiting = self.waiting.enter();
         let (published, room) = self.publish_data(data).await?;

@@ -16,10 +16,15 @@ use tokio::sync::Notify;
 /// What an event takes beside its body: headers in two forms, tasks, channels, and the frames of the client.
 const PER_EVENT: usize = 8 * 1024;
 
+/// A bit of `used`: the room was full, and nothing is taken until it is half empty. Otherwise those that come later would keep
+/// those that wait from it.
+const DRAINING: usize = 1 << (usize::BITS - 1);
+
 /// The room for all events of a step, in bytes.
 #[derive(Debug)]
 pub(super) struct EventRoom {
     size: usize,
+    /// The bytes that are taken, and [`DRAINING`].
     used: AtomicUsize,
     freed: Notify,
 }
@@ -50,9 +55,13 @@ impl EventRoom {
     }
 
     fn try_take(self: &Arc<Self>, bytes: usize) -> Option<TakenRoom> {
-        let more = |used: usize| (used < self.size).then(|| used.saturating_add(bytes));
-        self.used.fetch_update(SeqCst, SeqCst, more).ok()?;
-        Some(TakenRoom {
+        let more = |used: usize| match used {
+            used if used & DRAINING != 0 => None,
+            used if used >= self.size => Some(used | DRAINING),
+            used => Some(used.saturating_add(bytes)),
+        };
+        let before = self.used.fetch_update(SeqCst, SeqCst, more).ok()?;
+        (before < self.size).then(|| TakenRoom {
             room: self.clone(),
             bytes,
         })
@@ -68,10 +77,20 @@ pub(super) struct TakenRoom {
 
 impl Drop for TakenRoom {
     fn drop(&mut self) {
-        let before = self.room.used.fetch_sub(self.bytes, SeqCst);
         let half = self.room.size / 2;
+        let less = |used: usize| {
+            let left = used - self.bytes;
+            Some(if left & !DRAINING <= half {
+                left & !DRAINING
+            } else {
+                left
+            })
+        };
+        let before = self.room.used.fetch_update(SeqCst, SeqCst, less);
+        let is_over =
+            |before: usize| before & DRAINING != 0 && (before & !DRAINING) - self.bytes <= half;
         // All that wait are woken, and rarely: one that is not polled must not swallow a wake-up.
-        if before > half && before - self.bytes <= half {
+        if before.is_ok_and(is_over) {
             self.room.freed.notify_waiters();
         }
     }

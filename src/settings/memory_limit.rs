@@ -30,7 +30,7 @@ const PER_MESSAGE: usize = 16 * 1024;
 pub struct MemoryShares {
     /// The memory limit that the shares are made of.
     pub limit: usize,
-    /// For messages from their arrival to their settlement. See [`message_cost`](Self::message_cost).
+    /// For messages from their arrival to their settlement. See `message_cost`.
     pub messages: usize,
     /// For JSON that modules read as [`Value`](serde_json::Value), beyond what its text takes.
     pub values: usize,

@@ -96,20 +96,30 @@ impl ConsumerChannel {
         }
     }
 
-    /// Stops new deliveries. Those that the broker has already sent can still be taken from the consumer.
-    async fn cancel(&self) {
+    /// Stops new deliveries. Those that the broker has already sent can still be taken from the consumer. Returns whether the
+    /// broker has confirmed that these are all.
+    async fn cancel(&self) -> bool {
         let cancelled = self
             .channel
             .basic_cancel(self.consumer.tag(), BasicCancelOptions::default());
         match timeout(RESPONSE_TIMEOUT / 2, cancelled).await {
-            Ok(Ok(())) => {}
+            Ok(Ok(())) => true,
             Ok(Err(error)) => {
                 let error = describe(&error);
                 tracing::debug!(error, "The consumer was already cancelled.");
+                false
             }
             Err(_) => {
                 tracing::warn!("The broker did not confirm that the consumer is cancelled.");
+                false
             }
+        }
+    }
+
+    /// Waits until the channel is lost. Nothing else tells that while there is no consumer.
+    async fn lost(channel: &Channel) {
+        while channel.status().connected() {
+            sleep(ROUNDTRIP_INTERVAL).await;
         }
     }
 }
@@ -310,7 +320,8 @@ impl ConsumeTask {
         select! {
             biased;
             () = closing.cancelled() => return ConsumeEnd::Closing,
-            () = self.end_consumer(channel, generation, &mut no_room) => {}
+            // What is not known to have arrived returns to the queue with the connection.
+            _ = self.end_consumer(channel, generation, &mut no_room) => {}
         }
         give_back(no_room).await;
         ConsumeEnd::Stopped
@@ -329,17 +340,29 @@ impl ConsumeTask {
         let (closing, stopping) = (self.closing.clone(), self.stopping.clone());
         let mut fatal = self.fatal.clone();
         let consuming = async {
-            self.end_consumer(channel, generation, &mut no_room).await;
-            let needed = no_room.iter().map(|message| message.size).max();
+            if !self.end_consumer(channel, generation, &mut no_room).await {
+                // Only a new connection gives back the memory of bodies that never arrive.
+                return Err(ConsumeEnd::Lost(
+                    "the consumer could not be cancelled".into(),
+                ));
+            }
+            // Those without a size had room, and were too many.
+            let sizes = no_room.iter().map(|message| message.size);
+            let needed = sizes.filter(|size| *size > 0).max();
             // Not before the consumer is cancelled: it would get them again at once.
             give_back(no_room).await;
             if let Some(size) = needed {
-                self.prefetch.left_out(size);
+                let intake = channel.consumers.intake();
                 select! {
+                    biased;
                     error = permanent_error(&mut fatal) => return Err(ConsumeEnd::Fatal(error)),
                     () = stopping.cancelled() => return Err(ConsumeEnd::Stopped),
-                    () = channel.consumers.intake().room_for(size) => {}
+                    () = intake.room_for(size) => {}
+                    () = ConsumerChannel::lost(&channel.channel) => {
+                        return Err(ConsumeEnd::Lost("the channel is lost".into()));
+                    }
                 }
+                self.prefetch.left_out(size, intake.free());
             }
             let next = self.prefetch.current();
             prefetch.store(next, Relaxed);
@@ -365,19 +388,35 @@ impl ConsumeTask {
         }
     }
 
-    /// Cancels the consumer, and takes the deliveries that the broker has already sent. Those that do not fit are added to
-    /// `no_room`.
+    /// Cancels the consumer, and takes the deliveries that the broker has already sent. Those that do not fit, or are more than
+    /// the setting, are added to `no_room`. Returns whether these were all.
     async fn end_consumer(
         &mut self,
         channel: &mut ConsumerChannel,
         generation: &Arc<Generation>,
         no_room: &mut Vec<NoRoom>,
-    ) {
-        channel.cancel().await;
+    ) -> bool {
+        let is_cancelled = channel.cancel().await;
         while let Some(Some(Ok(delivery))) = channel.consumer.next().now_or_never() {
+            if channel.consumers.are_at(self.setting) {
+                // Its memory is given back at once.
+                let (_, left_out) = channel
+                    .consumers
+                    .receive(delivery.delivery_tag, delivery.data.len());
+                let size = match left_out {
+                    Some(LeftOut::NoRoom(size)) => size,
+                    Some(LeftOut::TooLarge(_)) | None => 0,
+                };
+                no_room.push(NoRoom {
+                    acker: delivery.acker,
+                    size,
+                });
+                continue;
+            }
             let change = self.forward_one(delivery, &channel.consumers, generation);
             no_room.extend(change.and_then(|change| change.no_room));
         }
+        is_cancelled
     }
 
     /// Forwards a delivery, unless there is no room for it. Returns whether the prefetch has to change.
@@ -402,7 +441,7 @@ impl ConsumeTask {
         // Without a receiver the delivery stays unsettled, and the broker takes it back when the connection is closed.
         let _ = self.deliveries.send(Ok(delivery));
         self.prefetch
-            .admitted(size)
+            .admitted(size, consumers.intake().free())
             .then_some(Change { no_room: None })
     }
 }

@@ -45,11 +45,11 @@ impl MessageMemory {
     }
 
     fn take(&self, bytes: usize) -> bool {
-        let fits = self.used.fetch_add(bytes, SeqCst) + bytes <= self.shares.messages;
-        if !fits {
-            self.used.fetch_sub(bytes, SeqCst);
-        }
-        fits
+        let more = |used: usize| {
+            let sum = used.checked_add(bytes)?;
+            (sum <= self.shares.messages).then_some(sum)
+        };
+        self.used.fetch_update(SeqCst, SeqCst, more).is_ok()
     }
 
     fn give_back(&self, bytes: usize) {
@@ -130,6 +130,12 @@ impl Intake {
         let cost = MemoryShares::message_cost(size);
         self.booked.fetch_sub(cost, SeqCst);
         Ok(cost)
+    }
+
+    /// Returns how many bytes are free.
+    pub(super) fn free(&self) -> usize {
+        let used = self.memory.used.load(SeqCst);
+        self.memory.shares.messages.saturating_sub(used)
     }
 
     /// Waits until a body of `size` bytes fits.
@@ -262,7 +268,6 @@ impl fmt::Debug for Room {
 /// setting.
 #[derive(Debug)]
 pub(super) struct PrefetchControl {
-    memory: usize,
     setting: u16,
     current: u16,
     /// How many messages arrived since the last change, and the largest of them.
@@ -273,13 +278,12 @@ pub(super) struct PrefetchControl {
 impl PrefetchControl {
     pub(super) fn new(shares: &MemoryShares, setting: u16) -> Self {
         let mut control = Self {
-            memory: shares.messages,
             setting,
             current: setting,
             seen: 0,
             largest: 0,
         };
-        control.current = control.fitting(USUAL_MAXIMUM);
+        control.current = control.fitting(shares.messages, USUAL_MAXIMUM);
         control
     }
 
@@ -287,15 +291,15 @@ impl PrefetchControl {
         self.current
     }
 
-    /// How many messages of this size fit.
-    fn fitting(&self, size: usize) -> u16 {
-        let count = self.memory / MemoryShares::message_cost(size);
+    /// How many messages of this size fit into so many bytes.
+    fn fitting(&self, free: usize, size: usize) -> u16 {
+        let count = free / MemoryShares::message_cost(size);
         let count = u16::try_from(count).unwrap_or(u16::MAX);
         count.clamp(1, self.setting.max(1))
     }
 
-    /// Notes a message that was admitted. Returns true if the prefetch grows.
-    pub(super) fn admitted(&mut self, size: usize) -> bool {
+    /// Notes a message that was admitted, while so many bytes are free. Returns true if the prefetch grows.
+    pub(super) fn admitted(&mut self, size: usize, free: usize) -> bool {
         if self.current >= self.setting {
             return false;
         }
@@ -306,16 +310,18 @@ impl PrefetchControl {
         }
         let grown = usize::from(self.current) * GROWTH;
         let grown = u16::try_from(grown).unwrap_or(u16::MAX);
-        let next = self.fitting(self.largest).min(grown);
+        // Messages of earlier consumers are not among those that the broker counts.
+        let next = self.fitting(free, self.largest).min(grown);
         let grows = next > self.current;
         self.current = next.max(self.current);
         (self.seen, self.largest) = (0, 0);
         grows
     }
 
-    /// Notes that a message did not fit beside the others. The prefetch becomes as small as its size takes.
-    pub(super) fn left_out(&mut self, size: usize) {
-        self.current = self.fitting(size).min(self.current);
+    /// Notes that a message did not fit beside the others. Only as many are asked for as fit into the free bytes: the broker
+    /// does not count those that are being processed.
+    pub(super) fn left_out(&mut self, size: usize, free: usize) {
+        self.current = self.fitting(free, size).min(self.current);
         (self.seen, self.largest) = (0, 0);
     }
 }

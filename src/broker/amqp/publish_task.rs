@@ -99,6 +99,8 @@ impl PublishTask {
         } else if is_refusal {
             self.wait_for_end_of_refusal(&lost, error).await?;
         } else {
+            // Nobody refuses while the broker is away.
+            self.refusal.over();
             warn_lost(&BrokerError::new(&self.operation(), error));
         }
         if (is_of_message || is_refusal) && lost.connection.status().connected() {

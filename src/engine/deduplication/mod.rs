@@ -138,6 +138,10 @@ impl Deduplication {
         let Some(identity) = Identity::of(&self.step, &delivery.headers, &delivery.body) else {
             return Claim::Process(ClaimedMessage::UNKNOWN);
         };
+        // A body that was not read identifies nothing.
+        if delivery.withheld.is_some() && !identity.is_unique {
+            return Claim::Process(ClaimedMessage::UNKNOWN);
+        }
         // Another replica may have finished it just before it was killed.
         if delivery.redelivered
             && let Some(log) = &self.log

@@ -24,7 +24,7 @@ proptest! {
                 Some(room) => { taken.push(room); false }
                 None => true,
             });
-            let used = room.used.load(SeqCst);
+            let used = room.used.load(SeqCst) & !DRAINING;
             let largest = taken.iter().map(|taken: &TakenRoom| taken.bytes).max();
             prop_assert!(used <= size + largest.unwrap_or(0), "{} of {}", used, size);
             prop_assert!(!taken.is_empty(), "nothing is on its way, and {} events wait", waiting.len());
@@ -64,4 +64,19 @@ fn one_that_is_not_polled_keeps_nobody_waiting() {
     drop(first);
     assert!(second.now_or_never().is_some());
     assert!(unpolled.now_or_never().is_some());
+}
+
+#[test]
+fn later_events_do_not_overtake_those_that_wait_for_ever() {
+    let room = EventRoom::new(4 * PER_EVENT);
+    let mut taken: Vec<_> = (0..4)
+        .map(|_| room.take(0).now_or_never().unwrap())
+        .collect();
+    let mut waiting = Box::pin(room.take(0));
+    assert!(waiting.as_mut().now_or_never().is_none());
+    taken.pop();
+    assert!(room.take(0).now_or_never().is_none(), "it came later");
+    taken.pop();
+    assert!(waiting.now_or_never().is_some());
+    assert!(room.take(0).now_or_never().is_some());
 }

@@ -45,11 +45,14 @@ impl Fingerprinter {
             }
             hasher.write(&delivery.body);
             hasher.write_usize(delivery.body.len());
+            delivery.withheld.hash(hasher);
         }
-        let has_id = delivery
-            .headers
-            .get("messageId")
-            .is_some_and(|id| !id.is_null() && id.as_str() != Some(""));
+        // A body that was not read identifies nothing.
+        let has_id = delivery.withheld.is_none()
+            && delivery
+                .headers
+                .get("messageId")
+                .is_some_and(|id| !id.is_null() && id.as_str() != Some(""));
         let [low, high] = halves.map(|hasher| hasher.finish());
         let fingerprint = (u128::from(high) << 64 | u128::from(low)) & !1 | u128::from(has_id);
         Fingerprint(fingerprint.to_le_bytes())

@@ -96,9 +96,9 @@ proptest! {
         for (size, fits) in sizes {
             let before = control.current();
             if fits {
-                prop_assert_eq!(control.admitted(size), control.current() > before);
+                prop_assert_eq!(control.admitted(size, shares.messages), control.current() > before);
             } else {
-                control.left_out(size);
+                control.left_out(size, shares.messages);
                 let all = usize::from(control.current()) * MemoryShares::message_cost(size);
                 prop_assert!(control.current() == 1 || all <= shares.messages);
             }
@@ -111,15 +111,34 @@ proptest! {
 fn small_messages_soon_have_the_whole_prefetch() {
     let mut control = PrefetchControl::new(&shares(48 * MIB), 100);
     assert_eq!(control.current(), 1, "messages may have 10 MiB");
-    let changes = (1..=11).filter(|_| control.admitted(1024)).count();
+    let changes = (1..=11)
+        .filter(|_| control.admitted(1024, 48 * MIB))
+        .count();
     assert_eq!((changes, control.current()), (2, 100));
-    assert!(!control.admitted(10 * MIB), "it is no reason to change");
-    control.left_out(5 * MIB);
+    assert!(
+        !control.admitted(10 * MIB, 48 * MIB),
+        "it is no reason to change"
+    );
+    control.left_out(5 * MIB, 48 * MIB);
     assert_eq!(control.current(), 2);
     for _ in 0..10 {
-        control.admitted(5 * MIB);
+        control.admitted(5 * MIB, 48 * MIB);
     }
     assert_eq!(control.current(), 2, "no more fit");
+}
+
+#[test]
+fn only_as_many_are_asked_for_as_fit_beside_the_running() {
+    let mut control = PrefetchControl::new(&shares(480 * MIB), 100);
+    control.left_out(MIB, 5 * MIB);
+    assert_eq!(
+        control.current(),
+        1,
+        "one has ended, and the others are running"
+    );
+    assert!(!control.admitted(MIB, 0));
+    assert!(control.admitted(MIB, 100 * MIB));
+    assert_eq!(control.current(), 10);
 }
 
 #[test]
