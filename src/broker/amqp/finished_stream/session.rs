@@ -18,8 +18,14 @@ use lapin::{
     },
     types::{AMQPValue, FieldTable, ShortString},
 };
-use std::collections::{HashMap, VecDeque};
-use tokio::{select, time::timeout};
+use std::{
+    collections::{HashMap, VecDeque},
+    time::Duration,
+};
+use tokio::{
+    select,
+    time::{sleep, timeout},
+};
 
 /// The broker keeps a record for this long at least, unless the stream is full. It deletes whole segments.
 const MAX_AGE: &str = "1D";
@@ -28,6 +34,8 @@ const MAX_BYTES: i64 = 32 << 20;
 const SEGMENT_BYTES: i64 = 1 << 20;
 /// How many records the broker sends before the first of them is acknowledged.
 const PREFETCH: u16 = 1024;
+/// How often a quiet connection is looked at.
+const LIVENESS_INTERVAL: Duration = Duration::from_secs(1);
 /// How many records are acknowledged together at most.
 const BATCH: usize = 256;
 
@@ -35,6 +43,8 @@ const BATCH: usize = 256;
 pub(super) enum Event {
     Confirm(u64, lapin::Result<Confirmation>),
     Delivery(Option<lapin::Result<Delivery>>),
+    /// The connection or a channel is gone.
+    Lost,
 }
 
 /// What has come of it.
@@ -118,6 +128,7 @@ impl Session {
                 Event::Confirm(number, confirmation)
             }
             delivery = self.consumer.next() => Event::Delivery(delivery),
+            () = lost(&self.connection, &self.publishing) => Event::Lost,
         }
     }
 
@@ -128,6 +139,9 @@ impl Session {
                 .confirmed(number, confirmation)
                 .map(Progress::Confirmed),
             Event::Delivery(delivery) => self.read_from(delivery).await.map(Progress::Read),
+            Event::Lost => Err(BrokerError::Transient(format!(
+                "{READING}: the connection is lost"
+            ))),
         }
     }
 
@@ -181,6 +195,13 @@ impl Session {
         let mut unconfirmed: Vec<_> = self.unconfirmed.drain().collect();
         unconfirmed.sort_unstable_by_key(|(number, _)| *number);
         unconfirmed.into_iter().map(|(_, append)| append).collect()
+    }
+}
+
+/// Waits until the connection or the channel is gone. A consumer that was opened at that moment is not told.
+async fn lost(connection: &Connection, channel: &Channel) {
+    while connection.status().connected() && channel.status().connected() {
+        sleep(LIVENESS_INTERVAL).await;
     }
 }
 
