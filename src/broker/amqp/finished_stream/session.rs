@@ -112,11 +112,14 @@ impl Session {
             &record,
             properties,
         );
-        let confirm: BoxFuture<'static, _> = match sending.await {
-            Ok(confirm) => Box::pin(async move { (number, confirm.await) }),
-            Err(error) => Box::pin(std::future::ready((number, Err(error)))),
-        };
-        self.confirms.push(confirm);
+        // lapin can miss the end of a connection. Then `lost` finds it, and the record is sent again.
+        if let Ok(sent) = timeout(RESPONSE_TIMEOUT, sending).await {
+            let confirm: BoxFuture<'static, _> = match sent {
+                Ok(confirm) => Box::pin(async move { (number, confirm.await) }),
+                Err(error) => Box::pin(std::future::ready((number, Err(error)))),
+            };
+            self.confirms.push(confirm);
+        }
         self.unconfirmed.insert(number, append);
     }
 
@@ -186,7 +189,8 @@ impl Session {
             }
         };
         // Only lets the broker send more. If the channel is lost, the next delivery says so.
-        let _ = last.acker.ack(BasicAckOptions { multiple: true }).await;
+        let acknowledging = last.acker.ack(BasicAckOptions { multiple: true });
+        let _ = timeout(RESPONSE_TIMEOUT, acknowledging).await;
         Ok(records)
     }
 
