@@ -77,9 +77,10 @@ start_rabbitmq() {
     RABBITMQ_MNESIA_BASE="$node_dir/data" RABBITMQ_LOG_BASE="$node_dir/log" RABBITMQ_PID_FILE="$node_dir/pid"
     RABBITMQ_CONF_ENV_FILE="$node_dir/empty" RABBITMQ_CONFIG_FILE="$node_dir/none" RABBITMQ_ENABLED_PLUGINS_FILE="$node_dir/enabled_plugins"
   )
-  # Job control gives the node a process group of its own, so that Ctrl-C reaches it only through this script.
+  # Job control gives the node a process group of its own, so that Ctrl-C reaches it only through this script. If it
+  # crashes, it leaves its dump in its own folder.
   set -m
-  env "${rabbitmq_env[@]}" "$server" >"$node_dir/output" 2>&1 </dev/null &
+  (cd "$node_dir" && exec env "${rabbitmq_env[@]}" "$server") >"$node_dir/output" 2>&1 </dev/null &
   node_pid=$!
   set +m
   # A node listens only after it has started completely.

@@ -62,7 +62,7 @@ impl Broker {
         fs::set_permissions(&cookie, fs::Permissions::from_mode(0o400))?;
         let port_of_mapper = free_port().await?;
         let mut broker = Self {
-            server: server.to_owned(),
+            server: std::path::absolute(server)?,
             port_of_mapper,
             nodes: Vec::new(),
             _mapper: port_mapper(port_of_mapper).await?,
@@ -210,6 +210,8 @@ impl Broker {
         let folder = |name: &str| node.folder.join(name).into_os_string();
         let text = |text: String| text.into();
         let mut command = Command::new(program);
+        // A node that is killed can leave a dump of its database in the current folder.
+        command.current_dir(&node.folder);
         command.stdin(Stdio::null()).env_clear().envs([
             ("PATH", std::env::var_os("PATH").unwrap_or_default()),
             ("HOME", self.folder.path().into()),

@@ -1,15 +1,26 @@
 use super::*;
 use crate::clients::http::{error::with_causes, streaming_client};
 use futures_util::stream;
-use std::io;
+use std::{io, sync::mpsc};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
+    task::spawn_blocking,
+    time::{advance, pause},
 };
 
-/// The limit in these tests. Whatever is to pass it takes at least three times as long.
+/// The limit in these tests. Whatever is to pass it takes at least twice as long.
 const LIMIT: Duration = Duration::from_millis(400);
 const PAUSE: Duration = Duration::from_millis(100);
+
+/// Stops the clock until the result is dropped, so that it moves by [`advance`] only: tokio does not move a paused clock
+/// while a blocking task runs.
+fn stop_clock() -> mpsc::Sender<()> {
+    pause();
+    let (clock, dropped) = mpsc::channel();
+    spawn_blocking(move || dropped.recv());
+    clock
+}
 
 /// A server that handles one connection so. Returns its address.
 async fn server<F>(handle: impl FnOnce(TcpStream) -> F + Send + 'static) -> String
@@ -25,20 +36,13 @@ where
     address
 }
 
-/// Reads a request with a body of so many bytes, at most `part` of them between two pauses.
-async fn read_slowly(connection: &mut TcpStream, length: usize, part: usize) -> String {
-    let (mut read, mut buffer) = (Vec::new(), vec![0; part]);
-    let ends = |read: &[u8]| {
-        let head = read.windows(4).position(|end| end == b"\r\n\r\n");
-        head.is_some_and(|head| read.len() >= head + 4 + length)
-    };
-    while !ends(&read) {
-        let count = connection.read(&mut buffer).await.unwrap();
-        assert_ne!(count, 0, "the request is whole");
-        read.extend_from_slice(&buffer[..count]);
-        tokio::time::sleep(PAUSE).await;
+/// Reads the head of a request, byte by byte.
+async fn read_head(connection: &mut TcpStream) -> String {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(connection.read_u8().await.unwrap());
     }
-    String::from_utf8_lossy(&read[..200]).to_lowercase()
+    String::from_utf8(head).unwrap().to_lowercase()
 }
 
 async fn post(address: &str, body: Body, limit: Duration) -> Result<Response, NoResponse> {
@@ -49,17 +53,17 @@ async fn post(address: &str, body: Body, limit: Duration) -> Result<Response, No
 
 #[tokio::test]
 async fn an_upload_from_a_slow_source_is_not_cut_off() {
+    let _clock = stop_clock();
     let address = server(async |mut connection| {
-        // 15 parts of one byte, with the frames of chunks around them.
-        read_slowly(&mut connection, 15 * 6 + 5, 1000).await;
-        connection
-            .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
-            .await
-            .unwrap();
+        read_head(&mut connection).await;
+        // 15 parts of one byte, with the frames of chunks around them, and the end.
+        connection.read_exact(&mut [0; 15 * 6 + 5]).await.unwrap();
+        let response = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+        connection.write_all(response).await.unwrap();
     })
     .await;
     let parts = stream::unfold(0, |count| async move {
-        tokio::time::sleep(PAUSE).await;
+        advance(PAUSE).await;
         (count < 15).then_some((Ok::<_, io::Error>("x"), count + 1))
     });
     let start = Instant::now();
@@ -72,10 +76,17 @@ async fn an_upload_from_a_slow_source_is_not_cut_off() {
 
 #[tokio::test]
 async fn an_upload_from_memory_moves_and_has_its_length() {
-    // More than the buffers of the two sockets hold.
-    let length = 24 << 20;
+    // Two of these are more than the buffers of both sockets hold: what the client sends is read two pauses later at most.
+    const PART: usize = 8 << 20;
+    let length = 8 * PART;
+    let _clock = stop_clock();
     let address = server(move |mut connection| async move {
-        let head = read_slowly(&mut connection, length, 2 << 20).await;
+        let head = read_head(&mut connection).await;
+        let mut part = vec![0; PART];
+        for _ in 0..8 {
+            connection.read_exact(&mut part).await.unwrap();
+            advance(PAUSE).await;
+        }
         let has_length = head.contains(&format!("content-length: {length}"));
         let status = if has_length {
             "200 OK"
@@ -86,10 +97,11 @@ async fn an_upload_from_memory_moves_and_has_its_length() {
         connection.write_all(answer.as_bytes()).await.unwrap();
     })
     .await;
-    let limit = 2 * LIMIT;
-    let response = post(&address, vec![b'x'; length].into(), limit)
+    let start = Instant::now();
+    let response = post(&address, vec![b'x'; length].into(), LIMIT)
         .await
         .unwrap();
+    assert!(start.elapsed() >= 2 * LIMIT);
     assert_eq!(response.status(), 200);
 }
 
@@ -125,9 +137,10 @@ async fn a_response_that_stands_still_ends() {
 
 #[tokio::test]
 async fn a_limit_of_the_request_is_the_only_one() {
+    let _clock = stop_clock();
     let address = server(async |mut connection| {
         let _ = connection.read(&mut [0; 1000]).await;
-        tokio::time::sleep(3 * LIMIT).await;
+        advance(3 * LIMIT).await;
         let _ = connection
             .write_all(b"HTTP/1.1 204 No Content\r\n\r\n")
             .await;
