@@ -189,12 +189,6 @@ impl FinishedLog for FinishedStream {
     }
 }
 
-/// Why a session has ended.
-enum SessionEnd {
-    Closing,
-    Lost(BrokerError),
-}
-
 /// What the task works with.
 struct StreamTask {
     connector: Arc<Connector>,
@@ -231,12 +225,12 @@ impl StreamTask {
             let end = self.use_session(session).await;
             self.shared.is_responsive.store(false, Relaxed);
             match end {
-                SessionEnd::Closing => return,
-                SessionEnd::Lost(BrokerError::Transient(error)) => {
+                Ok(()) => return,
+                Err(BrokerError::Transient(error)) => {
                     let connection = ConnectionRole::Finished;
                     tracing::warn!(%connection, error, "The connection to the broker is lost.");
                 }
-                SessionEnd::Lost(error) => return warn_refused(error.text()),
+                Err(error) => return warn_refused(error.text()),
             }
         }
     }
@@ -266,42 +260,46 @@ impl StreamTask {
         reopened.map_err(|error| error.0)
     }
 
-    async fn use_session(&mut self, mut session: Session) -> SessionEnd {
+    /// Uses the session until the transport is closed.
+    ///
+    /// # Errors
+    /// Why the session has ended before.
+    async fn use_session(&mut self, mut session: Session) -> Result<(), BrokerError> {
         let end = self.pump(&mut session).await;
+        let mut unsent = std::mem::take(&mut self.unconfirmed);
         self.unconfirmed = session.take_unconfirmed();
-        if let SessionEnd::Closing = end {
+        self.unconfirmed.append(&mut unsent);
+        if end.is_ok() {
             connection::close(ConnectionRole::Finished, &session.connection).await;
         }
         end
     }
 
-    /// Writes and reads records until the session ends.
-    async fn pump(&mut self, session: &mut Session) -> SessionEnd {
+    /// Writes and reads records until the transport is closed, or the session ends.
+    async fn pump(&mut self, session: &mut Session) -> Result<(), BrokerError> {
         let closing = self.closing.clone();
-        let unconfirmed: Vec<_> = self.unconfirmed.drain(..).collect();
-        for append in unconfirmed {
-            session.publish(&self.name, append).await;
+        while let Some(append) = self.unconfirmed.pop_front() {
+            session.publish(&self.name, append).await?;
         }
         loop {
             let event = select! {
                 biased;
-                () = closing.cancelled() => return SessionEnd::Closing,
+                () = closing.cancelled() => return Ok(()),
                 event = session.next_event() => event,
                 Some(append) = self.appends.recv() => {
                     let append = self.await_marker(append);
-                    session.publish(&self.name, append).await;
+                    session.publish(&self.name, append).await?;
                     continue;
                 }
             };
-            match session.handle(event).await {
-                Ok(Progress::Confirmed(append)) => self.confirmed(append),
-                Ok(Progress::Read(records)) => {
+            match session.handle(event).await? {
+                Progress::Confirmed(append) => self.confirmed(append),
+                Progress::Read(records) => {
                     for (offset, record) in records {
                         self.next_offset = Some(offset + 1);
                         self.read(record);
                     }
                 }
-                Err(error) => return SessionEnd::Lost(error),
             }
         }
     }

@@ -3,7 +3,6 @@
 use super::{
     super::{
         client::{Channel, Connection, Consumer, Delivery},
-        connection::RESPONSE_TIMEOUT,
         error::{BrokerError, describe, reply_code},
         table,
     },
@@ -34,6 +33,9 @@ const MAX_BYTES: i64 = 32 << 20;
 const SEGMENT_BYTES: i64 = 1 << 20;
 /// How many records the broker sends before the first of them is acknowledged.
 const PREFETCH: u16 = 1024;
+/// The time limit for opening the stream. A broker that declares one chooses nodes for it and starts processes on them:
+/// under load that takes longer than other requests.
+const OPEN_LIMIT: Duration = Duration::from_secs(30);
 /// How often a quiet connection is looked at.
 const LIVENESS_INTERVAL: Duration = Duration::from_secs(1);
 /// How many records are acknowledged together at most.
@@ -84,7 +86,7 @@ impl Session {
             publishing.confirm_select(options).await?;
             Ok((consumer, publishing))
         };
-        match timeout(RESPONSE_TIMEOUT, opening).await {
+        match timeout(OPEN_LIMIT, opening).await {
             Ok(Ok((consumer, publishing))) => Ok(Self {
                 connection,
                 consumer,
@@ -98,29 +100,33 @@ impl Session {
         }
     }
 
-    /// Sends a record. A failure is the result of its confirm.
-    pub(super) async fn publish(&mut self, name: &ShortString, append: Append) {
+    /// Sends a record. A failure of the broker is the result of its confirm.
+    ///
+    /// # Errors
+    /// The connection is gone. The record is among the unconfirmed ones.
+    pub(super) async fn publish(
+        &mut self,
+        name: &ShortString,
+        append: Append,
+    ) -> Result<(), BrokerError> {
         let number = self.sent;
         self.sent += 1;
-        let (options, properties) = (BasicPublishOptions::default(), BasicProperties::default());
         let record = append.record.to_bytes();
-        let default_exchange = ShortString::default();
-        let sending = self.publishing.basic_publish(
-            default_exchange,
-            name.clone(),
-            options,
-            &record,
-            properties,
-        );
-        // lapin can miss the end of a connection. Then `lost` finds it, and the record is sent again.
-        if let Ok(sent) = timeout(RESPONSE_TIMEOUT, sending).await {
-            let confirm: BoxFuture<'static, _> = match sent {
-                Ok(confirm) => Box::pin(async move { (number, confirm.await) }),
-                Err(error) => Box::pin(std::future::ready((number, Err(error)))),
-            };
-            self.confirms.push(confirm);
-        }
         self.unconfirmed.insert(number, append);
+        let sending = self.publishing.basic_publish(
+            ShortString::default(),
+            name.clone(),
+            BasicPublishOptions::default(),
+            &record,
+            BasicProperties::default(),
+        );
+        let sent = while_open(&self.connection, &self.publishing, sending).await;
+        let confirm: BoxFuture<'static, _> = match sent.ok_or_else(|| connection_lost(WRITING))? {
+            Ok(confirm) => Box::pin(async move { (number, confirm.await) }),
+            Err(error) => Box::pin(std::future::ready((number, Err(error)))),
+        };
+        self.confirms.push(confirm);
+        Ok(())
     }
 
     /// Waits for the next confirm or delivery, to be given to [`handle`](Self::handle). Cancel safe.
@@ -142,9 +148,7 @@ impl Session {
                 .confirmed(number, confirmation)
                 .map(Progress::Confirmed),
             Event::Delivery(delivery) => self.read_from(delivery).await.map(Progress::Read),
-            Event::Lost => Err(BrokerError::Transient(format!(
-                "{READING}: the connection is lost"
-            ))),
+            Event::Lost => Err(connection_lost(READING)),
         }
     }
 
@@ -188,9 +192,9 @@ impl Session {
                 None => break delivery,
             }
         };
-        // Only lets the broker send more. If the channel is lost, the next delivery says so.
+        // Only lets the broker send more. If the connection is gone, the next event says so.
         let acknowledging = last.acker.ack(BasicAckOptions { multiple: true });
-        let _ = timeout(RESPONSE_TIMEOUT, acknowledging).await;
+        let _ = while_open(&self.connection, &self.publishing, acknowledging).await;
         Ok(records)
     }
 
@@ -202,11 +206,29 @@ impl Session {
     }
 }
 
-/// Waits until the connection or the channel is gone. A consumer that was opened at that moment is not told.
+/// Waits until the connection or the channel is gone. lapin does not tell a consumer or a request that begins at that
+/// moment.
 async fn lost(connection: &Connection, channel: &Channel) {
     while connection.status().connected() && channel.status().connected() {
         sleep(LIVENESS_INTERVAL).await;
     }
+}
+
+/// Returns the result of a request, or none if the connection or the channel goes away.
+async fn while_open<T>(
+    connection: &Connection,
+    channel: &Channel,
+    request: impl Future<Output = T>,
+) -> Option<T> {
+    select! {
+        biased;
+        result = request => Some(result),
+        () = lost(connection, channel) => None,
+    }
+}
+
+fn connection_lost(operation: &str) -> BrokerError {
+    BrokerError::Transient(format!("{operation}: the connection is lost"))
 }
 
 const WRITING: &str = "writing to the log of finished messages";
