@@ -10,7 +10,7 @@
 //! The log has a connection of its own: a broker without streams closes the connection that asks for one. Some brokers do
 //! not let this user declare or use the stream. The first refusal is logged, and the broker is not asked again.
 
-mod session;
+pub(super) mod session;
 
 use super::{
     connection::{self, ConnectionRole, Connector},

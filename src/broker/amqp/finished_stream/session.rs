@@ -35,7 +35,7 @@ const SEGMENT_BYTES: i64 = 1 << 20;
 const PREFETCH: u16 = 1024;
 /// The time limit for opening the stream. A broker that declares one chooses nodes for it and starts processes on them:
 /// under load that takes longer than other requests.
-const OPEN_LIMIT: Duration = Duration::from_secs(30);
+pub(in crate::broker::amqp) const OPEN_LIMIT: Duration = Duration::from_secs(30);
 /// How often a quiet connection is looked at.
 const LIVENESS_INTERVAL: Duration = Duration::from_secs(1);
 /// How many records are acknowledged together at most.
@@ -58,7 +58,7 @@ pub(super) enum Progress {
 }
 
 /// An open stream: a channel to read it and one to write it.
-pub(super) struct Session {
+pub(in crate::broker::amqp) struct Session {
     pub(super) connection: Connection,
     consumer: Consumer,
     publishing: Channel,
@@ -73,7 +73,7 @@ impl Session {
     ///
     /// # Errors
     /// An error that is not transient says which permissions are needed.
-    pub(super) async fn open(
+    pub(in crate::broker::amqp) async fn open(
         connection: Connection,
         name: &ShortString,
         offset: Option<i64>,

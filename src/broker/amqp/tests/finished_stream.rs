@@ -1,7 +1,10 @@
 //! The log of finished messages. On the emulator's broker, which has no streams, only the refusal can be tried.
 
 use super::{lock_connection::log_in_as, *};
-use crate::broker::finished_log::{FinishedLog, LogReader, MessageKey};
+use crate::broker::{
+    amqp::finished_stream::session::{OPEN_LIMIT, Session},
+    finished_log::{FinishedLog, LogReader, MessageKey},
+};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 /// Longer than RabbitMQ takes to open a stream anew after each cut, when all tests run at the same time.
@@ -130,6 +133,29 @@ async fn a_lost_connection_loses_no_record() {
     assert_eq!(read, keys(0..100).into_iter().collect());
     process.amqp.close().await;
     delete(&world).await;
+}
+
+#[tokio::test]
+async fn a_broker_that_opens_no_log_in_time_is_tried_again() {
+    let world = World::new().await;
+    let amqp = world.connect().await;
+    let connecting = amqp.connector.connect(ConnectionRole::Finished);
+    let connection = connecting.await.unwrap();
+    world.relay.silence();
+    // The paused clock moves on to the end of the time limit.
+    tokio::time::pause();
+    let start = Instant::now();
+    let stream = stream_of(&world);
+    let error = Session::open(connection, &stream, None)
+        .await
+        .err()
+        .unwrap();
+    assert!(start.elapsed() >= OPEN_LIMIT);
+    tokio::time::resume();
+    assert!(matches!(error, BrokerError::Transient(_)), "{error:?}");
+    assert!(error.text().contains("no response"), "{error:?}");
+    world.relay.cut();
+    amqp.close().await;
 }
 
 /// The process works without a log, and nobody waits for it.
