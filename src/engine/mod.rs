@@ -5,6 +5,7 @@
 //! redeliveries. The engine accesses the broker only through a [`Transport`], and the module only through a [`Module`].
 
 mod account;
+mod aging_map;
 mod bodies;
 mod decode;
 mod deduplication;

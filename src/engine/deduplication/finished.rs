@@ -1,11 +1,7 @@
 //! The finished messages that this process knows of, in limited memory.
 
-use crate::broker::finished_log::MessageKey;
-use std::{
-    collections::{HashMap, VecDeque},
-    time::Duration,
-};
-use tokio::time::Instant;
+use crate::{broker::finished_log::MessageKey, engine::aging_map::AgingMap};
+use std::time::Duration;
 
 /// Which process has finished a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,49 +11,27 @@ pub(super) enum FinishedBy {
     Another,
 }
 
-struct Segment {
-    began: Instant,
-    keys: HashMap<MessageKey, FinishedBy>,
-}
-
-/// Remembers at least the last 100 000 messages, and none for longer than thirty hours while others are finished. It
-/// forgets a whole segment at a time.
-pub(super) struct FinishedMessages(VecDeque<Segment>);
+/// Remembers at least the last 100 000 messages, and none for longer than thirty hours while others are finished.
+pub(super) struct FinishedMessages(AgingMap<MessageKey, FinishedBy>);
 
 impl FinishedMessages {
+    /// Four full segments hold 114 688 entries, and five take 2.9 MB.
     const SEGMENTS: usize = 5;
-    /// The number of entries that a hash table with 2^15 places holds before it grows. Four full segments hold 114 688
-    /// entries, and five take 2.9 MB.
-    const SEGMENT_CAPACITY: usize = (1 << 15) / 8 * 7;
     const SEGMENT_AGE: Duration = Duration::from_secs(6 * 3600);
 
     pub(super) fn new() -> Self {
-        Self(VecDeque::new())
+        Self(AgingMap::new(Self::SEGMENTS, Self::SEGMENT_AGE))
     }
 
     pub(super) fn get(&self, key: MessageKey) -> Option<FinishedBy> {
-        self.0
-            .iter()
-            .find_map(|segment| segment.keys.get(&key))
-            .copied()
+        self.0.get(&key).copied()
     }
 
     /// Adds a message. The log repeats what this process has added, which changes nothing.
     pub(super) fn add(&mut self, key: MessageKey, by: FinishedBy) {
-        if by == FinishedBy::Another && self.get(key).is_some() {
-            return;
+        if by == FinishedBy::ThisProcess || self.get(key).is_none() {
+            self.0.insert(key, by);
         }
-        if self.0.front().is_none_or(|segment| {
-            segment.keys.len() >= Self::SEGMENT_CAPACITY
-                || segment.began.elapsed() > Self::SEGMENT_AGE
-        }) {
-            self.0.truncate(Self::SEGMENTS - 1);
-            self.0.push_front(Segment {
-                began: Instant::now(),
-                keys: HashMap::new(),
-            });
-        }
-        self.0[0].keys.insert(key, by);
     }
 }
 
@@ -77,12 +51,7 @@ mod tests {
             assert!(n < 100_000 || n % 1_000 != 0 || finished.get(key(n - 99_999)).is_some());
         }
         assert_eq!(finished.get(key(0)), None);
-        let places: usize = finished
-            .0
-            .iter()
-            .map(|segment| segment.keys.capacity() / 7 * 8)
-            .sum();
-        let bytes = places * (size_of::<(MessageKey, FinishedBy)>() + 1);
+        let bytes = finished.0.places() * (size_of::<(MessageKey, FinishedBy)>() + 1);
         assert!(bytes <= 3_000_000, "{bytes} bytes");
     }
 

@@ -1,12 +1,15 @@
-//! The history of processed messages, in limited memory. It holds fingerprints instead of messages, and forgets a whole
-//! segment at a time.
+//! The history of processed messages, in limited memory. It holds fingerprints instead of messages.
 
 use super::REDELIVERY_WINDOW;
-use crate::broker::transport::{Delivery, Generation, Verdict};
+use crate::{
+    broker::transport::{Delivery, Generation, Verdict},
+    engine::aging_map::AgingMap,
+};
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::VecDeque,
     hash::{BuildHasher, Hash, Hasher, RandomState},
     sync::Arc,
+    time::Duration,
 };
 use tokio::time::Instant;
 
@@ -74,72 +77,45 @@ pub(super) enum Remembered {
 /// Stands for a verdict that may not have been sent: no round trip proves that it arrived.
 pub(super) const NOT_SENT: u32 = u32::MAX;
 
-struct HistorySegment {
-    began: Instant,
-    entries: HashMap<Fingerprint, Remembered>,
-}
-
 /// The messages that were processed last. New and used entries go into the newest segment. When that is full or old, a
 /// new segment is started and the oldest is forgotten. If a broker is killed and forgets settlements, it redelivers
 /// their messages in the old order. So entries are taken from the oldest segment first, and no entry displaces one
 /// whose message may still be redelivered.
-pub(super) struct SettledHistory(VecDeque<HistorySegment>);
+pub(super) struct SettledHistory(AgingMap<Fingerprint, Remembered>);
 
 impl SettledHistory {
+    /// Three full segments hold 86 016 entries, and four take 3.7 MiB.
     const SEGMENTS: usize = 4;
-    /// The number of entries that a hash table with 2^15 places holds before it grows. Three full segments hold 86 016
-    /// entries, and four take 3.7 MiB.
-    const SEGMENT_CAPACITY: usize = (1 << 15) / 8 * 7;
     /// A broker forgets only recent settlements, so a step with few messages need not remember messages for days.
-    const MAX_AGE: std::time::Duration = REDELIVERY_WINDOW;
+    const MAX_AGE: Duration = REDELIVERY_WINDOW;
 
     pub(super) fn new() -> Self {
-        Self(VecDeque::new())
+        Self(AgingMap::new(Self::SEGMENTS, Self::MAX_AGE))
     }
 
     pub(super) fn get(&self, fingerprint: Fingerprint) -> Option<Remembered> {
-        if !fingerprint.has_id() {
-            return None;
-        }
-        self.0
-            .iter()
-            .find_map(|segment| segment.entries.get(&fingerprint))
-            .copied()
+        let known = fingerprint.has_id().then(|| self.0.get(&fingerprint));
+        known.flatten().copied()
     }
 
     pub(super) fn remove(&mut self, fingerprint: Fingerprint) {
-        for segment in &mut self.0 {
-            segment.entries.remove(&fingerprint);
-        }
+        self.0.remove(&fingerprint);
     }
 
     pub(super) fn put(&mut self, fingerprint: Fingerprint, remembered: Remembered) {
-        self.remove(fingerprint);
-        if self.0.front().is_none_or(|segment| {
-            segment.entries.len() >= Self::SEGMENT_CAPACITY
-                || segment.began.elapsed() > Self::MAX_AGE
-        }) {
-            self.0.truncate(Self::SEGMENTS - 1);
-            self.0.push_front(HistorySegment {
-                began: Instant::now(),
-                entries: HashMap::new(),
-            });
-        }
-        self.0[0].entries.insert(fingerprint, remembered);
+        self.0.insert(fingerprint, remembered);
     }
 
     /// Notes that the verdict was sent, unless the entry has changed in the meantime.
     pub(super) fn sent(&mut self, fingerprint: Fingerprint, by: &Generation) {
-        for segment in &mut self.0 {
-            if let Some(Remembered::Settled {
-                generation,
-                sent: sent @ NOT_SENT,
-                ..
-            }) = segment.entries.get_mut(&fingerprint)
-                && *generation == by.number
-            {
-                *sent = by.settlement_sent();
-            }
+        if let Some(Remembered::Settled {
+            generation,
+            sent: sent @ NOT_SENT,
+            ..
+        }) = self.0.get_mut(&fingerprint)
+            && *generation == by.number
+        {
+            *sent = by.settlement_sent();
         }
     }
 }
@@ -217,7 +193,6 @@ impl GenerationHistory {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     fn fingerprint(n: usize) -> Fingerprint {
         Fingerprint(((n as u128) << 64 | 1).to_le_bytes())
@@ -239,16 +214,8 @@ mod tests {
             if n % 256 != 0 {
                 continue;
             }
-            let bytes: usize = history
-                .0
-                .iter()
-                // A table keeps one place in eight free, and needs one extra byte for each place.
-                .map(|segment| {
-                    segment.entries.capacity() / 7
-                        * 8
-                        * (size_of::<(Fingerprint, Remembered)>() + 1)
-                })
-                .sum();
+            // A table needs one extra byte for each place.
+            let bytes = history.0.places() * (size_of::<(Fingerprint, Remembered)>() + 1);
             assert!(bytes <= 4 << 20, "{bytes} bytes after {n}");
             assert!(
                 n < 65_536 || history.get(fingerprint(n - 65_535)).is_some(),
