@@ -8,8 +8,10 @@ use reqwest::{StatusCode, Url};
 use sailor::{
     http::{self, Around, ListPage, PageRequest, Paging, read_around},
     oauth2::{AuthorizedClient, Error},
+    snapshot::Fingerprint,
 };
 use serde_json::Value;
+use std::collections::HashSet;
 
 /// How often a page is read again because the list has changed in the meantime.
 const MAX_SHIFTS: usize = 5;
@@ -30,6 +32,10 @@ pub struct List<'a> {
     pub condition: &'static str,
     /// The id of the last item of the page before.
     last_id: Option<String>,
+    /// The items of the pages since offset 0.
+    met: HashSet<Fingerprint>,
+    /// How many pages in a row had none that were not met; at most [`ATTEMPTS`].
+    repeated: u32,
 }
 
 /// Where a page begins.
@@ -37,15 +43,16 @@ pub struct List<'a> {
 pub enum Place {
     /// After this number of items.
     Offset(u64),
-    /// At Graph's link, after this number of items.
-    Link(Url, u64),
+    /// At Graph's link, after this number of items. The last number is how many pages before it had nothing new: a page may
+    /// be returned again, and then the link names this one a second time.
+    Link(Url, u64, u32),
 }
 
 impl Place {
     /// How many items come before it.
     pub fn offset(&self) -> u64 {
         match self {
-            Self::Offset(offset) | Self::Link(_, offset) => *offset,
+            Self::Offset(offset) | Self::Link(_, offset, _) => *offset,
         }
     }
 }
@@ -65,6 +72,8 @@ impl<'a> List<'a> {
             page_size,
             condition: "",
             last_id: None,
+            met: HashSet::new(),
+            repeated: 0,
         }
     }
 
@@ -75,6 +84,8 @@ impl<'a> List<'a> {
     pub async fn read(&mut self, from: Timestamp, place: Place) -> anyhow::Result<Page> {
         if place.offset() == 0 {
             self.last_id = None;
+            self.met.clear();
+            self.repeated = 0;
         }
         let page = self.read_page(from, place).await?;
         if let Some(id) = page.items.last().and_then(id) {
@@ -87,7 +98,7 @@ impl<'a> List<'a> {
         let mut passes = Vec::new();
         loop {
             let error = match self.fetch(from, &place, self.page_size, "").await {
-                Ok(page) => return Ok(page_read(page, place.offset())),
+                Ok(page) => return Ok(self.page_of(page, place.offset())),
                 Err(error) => error,
             };
             let offset = place.offset();
@@ -113,6 +124,19 @@ impl<'a> List<'a> {
         }
     }
 
+    /// A page that Graph has returned. One that repeats what came before it moves the offset by what is new on it.
+    fn page_of(&mut self, page: ListPage, offset: u64) -> Page {
+        let items = page.items.iter();
+        let new = items.filter(|item| is_new(&mut self.met, item)).count() as u64;
+        self.repeated = repeats(self.repeated, new);
+        let next = link(&page, offset + new, self.repeated);
+        Page {
+            items: page.items,
+            unreadable: vec![],
+            next,
+        }
+    }
+
     /// Requests a page, or only the members in `select` of its items.
     async fn fetch(
         &self,
@@ -122,7 +146,7 @@ impl<'a> List<'a> {
         select: &str,
     ) -> anyhow::Result<ListPage> {
         let offset = match place {
-            Place::Link(link, _) => {
+            Place::Link(link, ..) => {
                 return graph::page(self.client.get(link.as_str()), &self.path).await;
             }
             Place::Offset(offset) => *offset,
@@ -147,7 +171,8 @@ impl<'a> List<'a> {
         graph::page(self.client.get(&self.path).query(&query), &self.path).await
     }
 
-    /// Requests exactly these items, with as many pages as Graph makes of them. Fewer are the end of the list.
+    /// Requests exactly these items, with as many pages as Graph makes of them. Fewer are the end of the list, and so is a
+    /// page that repeats the others several times.
     async fn range(
         &self,
         from: Timestamp,
@@ -155,14 +180,16 @@ impl<'a> List<'a> {
         count: u64,
         select: &str,
     ) -> anyhow::Result<Vec<Value>> {
-        let mut items = Vec::new();
+        let (mut items, mut met) = (Vec::new(), HashSet::new());
+        let mut repeated = 0;
         loop {
             let read = items.len() as u64;
             let place = Place::Offset(offset + read);
             let page = self.fetch(from, &place, count - read, select).await?;
-            let is_last = page.items.is_empty() || link(&page, 0).is_none();
-            items.extend(page.items);
-            if is_last || items.len() as u64 >= count {
+            let is_last = page.items.is_empty() || link(&page, 0, 0).is_none();
+            items.extend(page.items.into_iter().filter(|item| is_new(&mut met, item)));
+            repeated = repeats(repeated, items.len() as u64 - read);
+            if is_last || items.len() as u64 >= count || repeated == ATTEMPTS {
                 return Ok(items);
             }
         }
@@ -215,7 +242,7 @@ impl<'a> List<'a> {
     /// Names what was unreadable. Returns `None` if the list has changed while it was read: an item that disappears makes
     /// one after it be missed. `passes` are the items that were read by earlier attempts.
     async fn settle(
-        &self,
+        &mut self,
         from: Timestamp,
         offset: u64,
         around: Around<Value, anyhow::Error>,
@@ -245,6 +272,9 @@ impl<'a> List<'a> {
             Err(_) => None,
         };
         passes.push(ids);
+        for item in &items {
+            is_new(&mut self.met, item);
+        }
         Ok(unreadable.map(|unreadable| Page {
             items,
             unreadable,
@@ -286,23 +316,27 @@ impl<'a> List<'a> {
     }
 }
 
-fn page_read(page: ListPage, offset: u64) -> Page {
-    let next = link(&page, offset);
-    Page {
-        items: page.items,
-        unreadable: vec![],
-        next,
-    }
-}
-
-/// The page after this one.
-fn link(page: &ListPage, offset: u64) -> Option<Place> {
-    let offset = offset + page.items.len() as u64;
+/// The page after this one, which begins at `offset`.
+fn link(page: &ListPage, offset: u64, repeated: u32) -> Option<Place> {
     match Paging::OData.after(&PageRequest::First, page, 0) {
-        Ok(Some(PageRequest::Url(link))) => Some(Place::Link(link, offset)),
+        Ok(Some(PageRequest::Url(link))) => Some(Place::Link(link, offset, repeated)),
         Ok(_) => None,
         Err(_) => Some(Place::Offset(offset)),
     }
+}
+
+/// How many pages in a row had nothing new, after one with so many new items. At most [`ATTEMPTS`]: then a link that names
+/// the same page again is the end.
+fn repeats(before: u32, new: u64) -> u32 {
+    if new > 0 { 0 } else { ATTEMPTS.min(before + 1) }
+}
+
+/// Adds an item to those that were met. Returns whether it was not among them.
+fn is_new(met: &mut HashSet<Fingerprint>, item: &Value) -> bool {
+    met.insert(match id(item) {
+        Some(id) => Fingerprint::of(id),
+        None => Fingerprint::of(&item.to_string()),
+    })
 }
 
 fn is_too_large(error: &anyhow::Error) -> bool {

@@ -2,6 +2,7 @@
 
 use crate::rig::{Rig, contact, each, errors, mail, with};
 use emulator::provider::Fault;
+use graph_standin::Trouble;
 use sailor::testing::{Emitted, Event, Verdict};
 use serde_json::{Value, json};
 
@@ -416,6 +417,28 @@ async fn repeated_and_wrong_next_links_end_after_their_items() {
                 Verdict::Acknowledged,
                 "{link}: {emitted:?}"
             );
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_repeated_page_moves_no_later_request() {
+    for trigger in TRIGGERS {
+        for failure in [Fault::Status(501), Fault::DropBefore] {
+            let rig = Rig::new().await;
+            for (name, second) in [("0", 0), ("1", 0), ("2", 1)] {
+                trigger.add(&rig, trigger.item(name, second));
+            }
+            rig.graph.limit_pages(1);
+            rig.graph.set_trouble(Trouble {
+                repeat_pages: 1,
+                ..Trouble::default()
+            });
+            // The link to the second page returns the first one again, and then fails.
+            rig.graph
+                .inject_faults("skip=1", [Fault::Normal, failure.clone()]);
+            let emitted = trigger.poll(&rig, &mut json!({})).await;
+            assert_eq!(trigger.names(&emitted), range(0..3), "{failure:?}");
         }
     }
 }
