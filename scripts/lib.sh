@@ -36,15 +36,28 @@ install_rabbitmq() { # [VARIABLE]
   if [[ $(id -u) != 0 ]] || ! have apt-get; then
     die "RabbitMQ is missing. Install it (Debian and Ubuntu: apt-get install rabbitmq-server)$alternative."
   fi
-  say 'installing RabbitMQ'
+  install_package rabbitmq-server
+}
+
+# Installs a package of Debian without starting its service.
+install_package() { # PACKAGE
+  say "installing $1"
   export DEBIAN_FRONTEND=noninteractive
   apt-get update -qq
-  # The package would start a system-wide node: a policy of 101 forbids that.
+  # The package would start a service of the whole system: a policy of 101 forbids that.
   local policy=/usr/sbin/policy-rc.d made='' status=0
   if [[ ! -e $policy ]]; then printf '#!/bin/sh\nexit 101\n' >$policy; chmod +x $policy; made=yes; fi
-  apt-get install -qq -y --no-install-recommends rabbitmq-server >/dev/null || status=$?
+  apt-get install -qq -y --no-install-recommends "$1" >/dev/null || status=$?
   if [[ $made ]]; then rm -f $policy; fi
-  [[ $status == 0 ]] || die 'apt-get could not install rabbitmq-server, see above.'
+  [[ $status == 0 ]] || die "apt-get could not install $1, see above."
+}
+
+# Sets SAILOR_TEST_PROMTOOL to the path of promtool. Returns 1 without it.
+find_promtool() {
+  if ! have promtool && [[ ${CI-} && $(id -u) == 0 ]] && have apt-get; then install_package prometheus; fi
+  have promtool || return 1
+  SAILOR_TEST_PROMTOOL=$(command -v promtool)
+  export SAILOR_TEST_PROMTOOL
 }
 
 port_answers() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }

@@ -42,6 +42,8 @@ mod formats;
 
 pub mod settings;
 
+mod monitoring;
+
 mod clients;
 
 pub mod oauth2;

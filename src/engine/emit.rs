@@ -22,6 +22,7 @@ use crate::{
         error::AlreadyReported,
         message::HttpReply,
     },
+    monitoring::EventLabel,
     protocol::{Encoding, ErrorReport, Headers, IncomingHeaders, Json, Object, Outgoing},
 };
 use anyhow::Context as _;
@@ -300,7 +301,7 @@ impl<T: Transport> InFlightMessage<T> {
         headers.insert("end".into(), now_ms().into());
         let version = settings.protocol_version;
         headers.insert("protocolVersion".into(), version.into());
-        self.engine.metrics.data.add(1);
+        self.engine.metrics.events.of(EventLabel::Data).inc();
         let route = custom_key.map_or(Route::Data, Route::Custom);
         Ok((self.publish(route, headers, body), room))
     }
@@ -387,7 +388,7 @@ impl<T: Transport> InFlightMessage<T> {
         let room = self.room(body.as_bytes().len()).await;
         let mut headers = self.new_headers();
         headers.insert("snapshotEvent".into(), event.into());
-        self.engine.metrics.snapshots.add(1);
+        self.engine.metrics.events.of(EventLabel::Snapshot).inc();
         // Locked until the event is queued, so that the platform sees changes in the order in which they are made.
         let mut snapshot = self
             .engine
@@ -425,7 +426,7 @@ impl<T: Transport> InFlightMessage<T> {
             .original()
             .body(&self.engine.cipher, self.incoming_encoding());
         let confirm = transport.rebound(handle, body, reason)?;
-        self.engine.metrics.rebounds.add(1);
+        self.engine.metrics.events.of(EventLabel::Rebound).inc();
         Ok(confirm)
     }
 

@@ -9,6 +9,7 @@ use crate::{
         Confirm, Publication, PublishError, PublishErrorKind, ReboundLimitExceeded, Route,
         Transport,
     },
+    monitoring::EventLabel,
     protocol::{ErrorReport, Headers, Json, error_body, truncated},
 };
 
@@ -212,7 +213,7 @@ impl<T: Transport> InFlightMessage<T> {
         headers: Headers,
         kind: ErrorEventKind,
     ) -> anyhow::Result<()> {
-        self.engine.metrics.errors.add(1);
+        self.engine.metrics.events.of(EventLabel::Error).inc();
         let reply = self.publish_reply_copy(report, &headers, kind);
         let (event, ()) = tokio::join!(
             self.publish_truncating(report, &headers),

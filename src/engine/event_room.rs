@@ -7,6 +7,7 @@
 //! waiting for ever. So the share can be exceeded by one event. And nothing waits for an event that itself waits: no room is
 //! held by a future that a module may have stopped polling.
 
+use crate::monitoring::Waits;
 use std::sync::{
     Arc,
     atomic::{AtomicUsize, Ordering::SeqCst},
@@ -27,14 +28,16 @@ pub(super) struct EventRoom {
     /// The bytes that are taken, and [`DRAINING`].
     used: AtomicUsize,
     freed: Notify,
+    waits: Waits,
 }
 
 impl EventRoom {
-    pub(super) fn new(size: usize) -> Arc<Self> {
+    pub(super) fn new(size: usize, waits: Waits) -> Arc<Self> {
         Arc::new(Self {
             size,
             used: AtomicUsize::new(0),
             freed: Notify::new(),
+            waits,
         })
     }
 
@@ -44,12 +47,14 @@ impl EventRoom {
     /// Dropping the future takes nothing.
     pub(super) async fn take(self: &Arc<Self>, body: usize) -> TakenRoom {
         let bytes = body.saturating_add(PER_EVENT);
+        let mut waiting = None;
         loop {
             // Created first, so that no wake-up between the check and the wait is missed.
             let freed = self.freed.notified();
             if let Some(taken) = self.try_take(bytes) {
                 return taken;
             }
+            waiting.get_or_insert_with(|| self.waits.begin());
             freed.await;
         }
     }

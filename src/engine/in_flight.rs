@@ -27,7 +27,10 @@
 
 mod settled_history;
 
-use crate::broker::transport::{Delivery, Generation, SettleOutcome, Verdict};
+use crate::{
+    broker::transport::{Delivery, Generation, SettleOutcome, Verdict},
+    monitoring::Clock,
+};
 use settled_history::{
     Fingerprint, Fingerprinter, GenerationHistory, NOT_SENT, Remembered, SettledHistory,
 };
@@ -57,6 +60,8 @@ struct TrackedMessage<H> {
     fingerprint: Fingerprint,
     generation: Arc<Generation>,
     stage: Stage<H>,
+    /// When it arrived first, if somebody reads the metrics.
+    arrived: Option<Instant>,
 }
 
 enum Stage<H> {
@@ -85,6 +90,7 @@ pub(crate) struct Settling<H> {
 }
 
 pub(crate) struct InFlight<H> {
+    clock: Clock,
     fingerprinter: Fingerprinter,
     state: Mutex<State<H>>,
 }
@@ -101,7 +107,7 @@ struct State<H> {
 }
 
 impl<H> InFlight<H> {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(clock: Clock) -> Self {
         let state = State {
             next: 0,
             messages: HashMap::new(),
@@ -111,6 +117,7 @@ impl<H> InFlight<H> {
             generations: GenerationHistory::new(),
         };
         Self {
+            clock,
             fingerprinter: Fingerprinter::new(),
             state: Mutex::new(state),
         }
@@ -136,14 +143,19 @@ impl<H> InFlight<H> {
             fingerprint,
             generation,
             stage,
+            arrived: self.clock.now(),
         };
         if delivery.redelivered {
             if let Some(number) = state.find_lost(fingerprint, own) {
-                return match state.put(number, message).map(|before| before.stage) {
-                    Some(Stage::AwaitingRedelivery(verdict, _)) => {
-                        Arrival::AlreadySettled(number, verdict)
+                return match state.put(number, message) {
+                    Some(TrackedMessage {
+                        stage: Stage::AwaitingRedelivery(verdict, _),
+                        ..
+                    }) => Arrival::AlreadySettled(number, verdict),
+                    before => {
+                        state.keep_arrival(number, before);
+                        Arrival::Adopted
                     }
-                    _ => Arrival::Adopted,
                 };
             }
             if let Some(verdict) = state.take_settled(fingerprint, own) {
@@ -154,6 +166,18 @@ impl<H> InFlight<H> {
             state.history.put(fingerprint, Remembered::Ambiguous);
         }
         Arrival::New(state.add(message))
+    }
+
+    /// Returns how many messages are being processed, and for how long the oldest of them has been here.
+    pub(crate) fn unsettled(&self) -> (usize, Duration) {
+        let state = self.state();
+        let processing = || {
+            let messages = state.messages.values();
+            messages.filter(|message| matches!(message.stage, Stage::Processing(_)))
+        };
+        let oldest = processing().filter_map(|message| message.arrived).min();
+        let age = oldest.map(|arrived| arrived.elapsed());
+        (processing().count(), age.unwrap_or_default())
     }
 
     /// Returns the handle of the delivery to settle: the first one, or a redelivery that replaced it.
@@ -172,6 +196,7 @@ impl<H> InFlight<H> {
             fingerprint,
             generation,
             stage: Stage::Processing(handle),
+            ..
         } = state.take(number)?
         else {
             return None;
@@ -226,6 +251,7 @@ impl<H> InFlight<H> {
                         fingerprint,
                         generation,
                         stage: Stage::AwaitingRedelivery(verdict, Instant::now()),
+                        arrived: None,
                     },
                 );
             }
@@ -238,6 +264,13 @@ impl<H> State<H> {
         self.next += 1;
         self.put(self.next, message);
         self.next
+    }
+
+    /// A message that was delivered again is as old as its first delivery.
+    fn keep_arrival(&mut self, number: u64, before: Option<TrackedMessage<H>>) {
+        if let (Some(message), Some(before)) = (self.messages.get_mut(&number), before) {
+            message.arrived = before.arrived;
+        }
     }
 
     /// Inserts a message, and returns the previous message with this number.

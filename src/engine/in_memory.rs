@@ -152,6 +152,7 @@ pub(super) fn engine<T: Transport>(
         deduplication: run
             .deduplicate
             .then(|| Deduplication::new(&settings.identity, &run.crypto_password, |_| None)),
+        metrics: Arc::default(),
         identity: settings.identity,
         additional_headers: settings.additional_headers,
         platform,

@@ -18,7 +18,7 @@ mod in_flight;
 mod in_memory;
 mod keys;
 mod message_keys;
-pub(crate) mod metrics;
+mod metrics;
 mod original;
 mod pending;
 mod rate_limit;
@@ -51,7 +51,7 @@ pub(crate) use step::Step;
 use crate::{
     broker::transport::Transport,
     component::{Component, context::Clients, module::Module},
-    engine::metrics::Metrics,
+    monitoring::Metrics,
     oauth2::Session,
     protocol::{Cipher, StepIdentity},
     settings::{Mode, RunSettings, Settings},
@@ -164,7 +164,7 @@ pub(crate) struct Engine<T: Transport> {
     rate_limiters: RateLimiters,
     event_room: Arc<EventRoom>,
     values: ValueRoom,
-    in_flight: InFlight<T::Handle>,
+    in_flight: Arc<InFlight<T::Handle>>,
     deduplication: Option<Deduplication>,
     /// Events that were emitted after their message had finished.
     late_events: TaskTracker,
@@ -172,7 +172,7 @@ pub(crate) struct Engine<T: Transport> {
     stopping: CancellationToken,
     /// Is cancelled when nothing more is settled: unfinished messages return to the queue.
     abandoned: CancellationToken,
-    metrics: Metrics,
+    metrics: Arc<Metrics>,
 }
 
 /// Returns the current time in milliseconds since the epoch.

@@ -1,6 +1,9 @@
 //! Rate limits for events, on tokio's clock.
 
-use crate::settings::RateSettings;
+use crate::{
+    monitoring::{AllWaits, WaitReason, Waits},
+    settings::RateSettings,
+};
 use std::{
     sync::{Mutex, PoisonError},
     time::Duration,
@@ -15,11 +18,15 @@ pub(super) struct RateLimiters {
 }
 
 impl RateLimiters {
-    pub(super) fn new(rates: &RateSettings) -> Self {
+    pub(super) fn new(rates: &RateSettings, waits: &AllWaits) -> Self {
+        let limiter = |limit, reason| {
+            let waits = waits.of(reason).clone();
+            RateLimiter::new(limit, rates.interval, waits)
+        };
         Self {
-            data: RateLimiter::new(rates.data, rates.interval),
-            error: RateLimiter::new(rates.error, rates.interval),
-            snapshot: RateLimiter::new(rates.snapshot, rates.interval),
+            data: limiter(rates.data, WaitReason::DataRate),
+            error: limiter(rates.error, WaitReason::ErrorRate),
+            snapshot: limiter(rates.snapshot, WaitReason::SnapshotRate),
         }
     }
 }
@@ -30,16 +37,18 @@ pub(super) struct RateLimiter {
     spacing: Duration,
     burst: Duration,
     next: Mutex<Instant>,
+    waits: Waits,
 }
 
 impl RateLimiter {
     /// A limit of zero counts as one.
-    fn new(limit: u32, interval: Duration) -> Self {
+    fn new(limit: u32, interval: Duration, waits: Waits) -> Self {
         let spacing = interval / limit.max(1);
         Self {
             spacing,
             burst: interval.saturating_sub(spacing),
             next: Mutex::new(Instant::now()),
+            waits,
         }
     }
 
@@ -56,6 +65,7 @@ impl RateLimiter {
             permit.checked_sub(self.burst).unwrap_or(now)
         };
         if allowed_at > Instant::now() {
+            let _waiting = self.waits.begin();
             sleep_until(allowed_at).await;
         }
     }
@@ -67,7 +77,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_burst_goes_through_and_then_the_rate_holds() {
-        let limiter = RateLimiter::new(10, Duration::from_millis(100));
+        let limiter = RateLimiter::new(10, Duration::from_millis(100), Waits::default());
         let start = Instant::now();
         for _ in 0..10 {
             limiter.acquire().await;
@@ -82,7 +92,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn waiters_proceed_in_order() {
-        let limiter = RateLimiter::new(1, Duration::from_millis(100));
+        let limiter = RateLimiter::new(1, Duration::from_millis(100), Waits::default());
         let start = Instant::now();
         let permits = (0..4).map(|n| {
             let limiter = &limiter;

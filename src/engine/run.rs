@@ -15,6 +15,7 @@ use crate::{
         emitter::{Emitter, Event},
         error::ModuleOutcome,
     },
+    monitoring::{Outcome, Skipped, WaitReason},
     oauth2::AuthorizedClient,
     protocol::{Encoding, ErrorReport, IncomingHeaders, MAX_LOGGED_ID, Object, truncated},
 };
@@ -67,7 +68,7 @@ impl<T: Transport> Engine<T> {
     /// Takes a delivery to its verdict, and settles it exactly once. If this future is dropped first, it settles
     /// nothing, and the broker delivers the message again.
     async fn execute(self: Arc<Self>, delivery: Delivery<Arc<T::Handle>>, arrival: Arrival) {
-        self.metrics.received.add(1);
+        self.metrics.received.inc();
         let incoming = IncomingHeaders::read(&delivery.headers);
         let span = tracing::info_span!(
             "message",
@@ -82,7 +83,7 @@ impl<T: Transport> Engine<T> {
                     "A message that is being processed was delivered again; processing continues"
                 ),
                 Arrival::AlreadySettled(number, verdict) => {
-                    self.metrics.repeats.add(1);
+                    self.metrics.skipped.of(Skipped::Repeat).inc();
                     tracing::info!(
                         "A message that is already processed was delivered again; it gets the same verdict"
                     );
@@ -107,7 +108,7 @@ impl<T: Transport> Engine<T> {
             return self.settle(number, verdict).await;
         };
         let Claim::Process(claimed) = deduplication.claim(&delivery).await else {
-            self.metrics.duplicates.add(1);
+            self.metrics.skipped.of(Skipped::Duplicate).inc();
             tracing::info!(
                 "A message that the step has finished before arrived again; it is acknowledged without processing"
             );
@@ -129,7 +130,9 @@ impl<T: Transport> Engine<T> {
     ) -> Verdict {
         match self.read(&message, delivery).await {
             Ok((input, _values)) => {
+                let start = self.metrics.clock.now();
                 let result = self.run_module(&message, input).await;
+                self.metrics.module_time.observe_since(start);
                 self.handle_result(&message, result).await;
             }
             Err(error) => {
@@ -166,7 +169,9 @@ impl<T: Transport> Engine<T> {
             self.bodies.fetch_body(&mut input).await?;
         }
         message.set_passthrough(&input);
-        let values = self.values.room_for(&input, &*self.module).await?;
+        let room = self.values.room_for(&input, &*self.module);
+        let waits = self.metrics.waits.of(WaitReason::ValueMemory);
+        let values = waits.count(room).await?;
         Ok((input, values))
     }
 
@@ -251,15 +256,16 @@ impl<T: Transport> Engine<T> {
         };
         let outcome = self.transport.settle(&settling.handle, verdict).await;
         self.in_flight.end_settle(settling, outcome);
-        match (outcome, verdict) {
-            (SettleOutcome::Sent, Verdict::Acknowledged) => self.metrics.acknowledged.add(1),
-            (SettleOutcome::Sent, Verdict::Rejected) => self.metrics.rejected.add(1),
+        let counted = match (outcome, verdict) {
+            (SettleOutcome::Sent, Verdict::Acknowledged) => Outcome::Acknowledged,
+            (SettleOutcome::Sent, Verdict::Rejected) => Outcome::Rejected,
             (SettleOutcome::NotSent | SettleOutcome::Unknown, _) => {
-                self.metrics.unsettled.add(1);
                 tracing::info!(
                     "The connection was lost before the message was settled; the broker will redeliver it"
                 );
+                Outcome::Unsettled
             }
-        }
+        };
+        self.metrics.outcomes.of(counted).inc();
     }
 }

@@ -8,7 +8,7 @@ use super::{
     event_room::EventRoom,
     hooks,
     in_flight::InFlight,
-    metrics::Metrics,
+    metrics,
     rate_limit::RateLimiters,
     stop::{ABANDON_TIMEOUT, close_session},
     value_room::ValueRoom,
@@ -25,6 +25,7 @@ use crate::{
         platform::{Platform, PlatformError},
     },
     component::{Component, context::Clients, module::Module},
+    monitoring::{HealthServer, Metrics, WaitReason},
     oauth2::{RefreshLock, Session, SessionConfig},
     protocol::{Cipher, ErrorReport, StepIdentity, error_body, headers::startup_headers},
     settings::{
@@ -90,6 +91,7 @@ pub(super) async fn run_step(
     // Following a redirect would turn a PUT or POST to the platform into a GET.
     let direct = http::client_without_redirects()?;
     log_memory(&run.amqp);
+    let (metrics, _health) = monitored(&identity, run.health_port)?;
     let cipher = Cipher::new(
         run.crypto_password.expose_secret(),
         run.crypto_iv.expose_secret(),
@@ -107,7 +109,7 @@ pub(super) async fn run_step(
         webhook_uri,
     };
     let transport = tokio::select! {
-        connected = Amqp::connect(&run.amqp) => connected.context("connecting to the broker")?,
+        connected = Amqp::connect(&run.amqp, metrics.clone()) => connected.context("connecting to the broker")?,
         () = stopping.cancelled() => return Ok(()),
     };
     let lock = run
@@ -124,8 +126,22 @@ pub(super) async fn run_step(
         clients,
         session_config,
         deduplication,
+        metrics,
     };
     start.run(component, Arc::new(transport), shutdown).await
+}
+
+/// Returns the metrics of the process, and the server that shows them if it has a port.
+fn monitored(
+    identity: &StepIdentity,
+    port: Option<u16>,
+) -> anyhow::Result<(Arc<Metrics>, Option<HealthServer>)> {
+    let Some(port) = port else {
+        return Ok((Arc::default(), None));
+    };
+    let metrics = Arc::new(Metrics::of_step(identity));
+    let server = HealthServer::start(port, metrics.clone())?;
+    Ok((metrics, Some(server)))
 }
 
 /// Returns what remembers finished messages, in a log on the broker.
@@ -212,6 +228,7 @@ pub(super) struct StepStart {
     pub(super) clients: Clients,
     pub(super) session_config: SessionConfig,
     pub(super) deduplication: Option<Deduplication>,
+    pub(super) metrics: Arc<Metrics>,
 }
 
 /// The parts of a step that exist after the platform has returned it.
@@ -314,9 +331,14 @@ impl StepStart {
             resolves_references,
             account,
         } = prepared;
+        let in_flight = Arc::new(InFlight::new(self.metrics.clock));
+        metrics::add(&self.metrics, &in_flight, session.as_ref());
         Engine {
-            rate_limiters: RateLimiters::new(&self.run.rates),
-            event_room: EventRoom::new(self.run.amqp.memory.events),
+            rate_limiters: RateLimiters::new(&self.run.rates, &self.metrics.waits),
+            event_room: EventRoom::new(
+                self.run.amqp.memory.events,
+                self.metrics.waits.of(WaitReason::EventMemory).clone(),
+            ),
             values: ValueRoom::new(&self.run.amqp.memory),
             bodies: BodyStorage(self.clients.object_storage.clone()),
             transport,
@@ -330,12 +352,12 @@ impl StepStart {
             additional_headers: self.additional_headers,
             settings: self.run,
             clients: self.clients,
-            in_flight: InFlight::new(),
+            in_flight,
             deduplication: self.deduplication,
             late_events: TaskTracker::new(),
             stopping: CancellationToken::new(),
             abandoned: CancellationToken::new(),
-            metrics: Metrics::default(),
+            metrics: self.metrics,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The end of a running step: finishes what it can in time, and abandons the rest.
 
-use super::Engine;
+use super::{Engine, metrics};
 use crate::{
     broker::transport::{Deliveries, Transport, TransportError},
     oauth2::Session,
@@ -22,6 +22,7 @@ impl<T: Transport> Engine<T> {
         broker_error: Option<TransportError>,
     ) -> Result<(), TransportError> {
         self.stopping.cancel();
+        self.metrics.stopping();
         let shutdown_timeout = self.settings.shutdown_timeout;
         // If the broker has failed, no stop was requested, so there is time to save a refreshed token.
         let mut session_timeout = shutdown_timeout;
@@ -42,8 +43,7 @@ impl<T: Transport> Engine<T> {
         self.abandon(&tasks).await;
         close_session(self.session.as_ref(), session_timeout).await;
         self.transport.close().await;
-        self.metrics
-            .log(self.session.as_ref().map(Session::metrics));
+        metrics::log(&self.metrics, self.session.as_ref().map(Session::metrics));
         broker_error.map_or(Ok(()), Err)
     }
 

@@ -165,6 +165,8 @@ pub struct RunSettings {
     /// `DEDUPLICATE` (our own): messages that the step has finished before are dropped, and events that are emitted again
     /// have the same ids.
     pub deduplicate: bool,
+    /// `HEALTH_PORT` (our own): where health and metrics are served over HTTP. Without it nothing listens.
+    pub health_port: Option<u16>,
     /// `SHUTDOWN_TIMEOUT` (our own): how long messages in progress may take after SIGTERM; 25 s by default.
     pub shutdown_timeout: Duration,
 }

@@ -193,8 +193,20 @@ impl<G: Fn(&str) -> Option<String>> EnvReader<G> {
                 .number(&full_name("PROCESS_TIMEOUT"))
                 .map(Duration::from_millis),
             deduplicate: self.flag("DEDUPLICATE"),
+            health_port: self.health_port(),
             shutdown_timeout: Duration::from_secs(self.count("SHUTDOWN_TIMEOUT", 25).into()),
         }
+    }
+
+    /// A value that is no port is a problem, and not a warning: without the server an orchestrator would stop the process.
+    fn health_port(&mut self) -> Option<u16> {
+        const PORT: &str = "HEALTH_PORT";
+        let text = self.text(PORT)?;
+        let port = text.parse().ok().filter(|port| *port > 0);
+        if port.is_none() {
+            self.problem(PORT, "must be a port: a number from 1 to 65535");
+        }
+        port
     }
 
     fn input_is_error(&mut self) -> bool {

@@ -79,6 +79,11 @@ fn only_the_amqp_adapter_names_lapin() {
 }
 
 #[test]
+fn only_monitoring_names_the_metrics_library() {
+    assert_eq!(strays("prometheus_client", "monitoring/"), [""; 0]);
+}
+
+#[test]
 fn only_settings_reads_the_environment() {
     assert_eq!(strays("env::var", "settings/"), [""; 0]);
     // A `use` of the functions themselves.

@@ -9,6 +9,8 @@ mod json;
 mod log;
 mod memory;
 mod memory_limit;
+mod monitoring;
+mod monitoring_files;
 mod proxies;
 mod refused_publishes;
 mod routing_keys;

@@ -4,7 +4,7 @@ use super::*;
 use std::fs;
 
 /// The platform's variables whose values are secrets.
-const SECRETS: [&str; 5] = [
+pub(super) const SECRETS: [&str; 5] = [
     "ELASTICIO_API_KEY",
     "ELASTICIO_AMQP_URI",
     "ELASTICIO_MESSAGE_CRYPTO_PASSWORD",

@@ -8,6 +8,7 @@ use super::{
 use crate::{
     broker::transport::TransportError,
     clients::{retry::RetryPolicy, tls},
+    monitoring::Metrics,
     settings::{AmqpSettings, MemoryShares},
 };
 use lapin::uri::{AMQPScheme, AMQPUri};
@@ -118,6 +119,7 @@ pub(super) struct Connector {
     memory: Arc<MessageMemory>,
     /// Admits the deliveries of the newest connection that consumes.
     intake: Mutex<Arc<Intake>>,
+    metrics: Arc<Metrics>,
 }
 
 impl Connector {
@@ -135,6 +137,7 @@ impl Connector {
             runtime,
             intake: Mutex::new(Intake::new(memory.clone())),
             memory,
+            metrics: Arc::default(),
         })
     }
 
@@ -146,6 +149,15 @@ impl Connector {
             memory,
             ..self
         }
+    }
+
+    /// Sets where the process counts.
+    pub(super) fn with_metrics(self, metrics: Arc<Metrics>) -> Self {
+        Self { metrics, ..self }
+    }
+
+    pub(super) fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
     }
 
     /// Returns what admits the deliveries of the newest connection that consumes.

@@ -13,7 +13,6 @@
 //! Connections are recovered by hand, as in [`publish_task`](super::publish_task).
 
 use super::{
-    ConnectionMetrics,
     client::{Acker, Channel, Connection, Consumer, Delivery as ClientDelivery},
     connection::{self, ConnectionRole, Connector, RESPONSE_TIMEOUT},
     delivery::{self, DeliveryHandle},
@@ -21,7 +20,10 @@ use super::{
     intake::{Consumers, Intake, LeftOut, PrefetchControl},
     reconnect::{ReconnectBackoff, Refusal, reopen},
 };
-use crate::broker::transport::{Delivery, Generation, TransportError};
+use crate::{
+    broker::transport::{Delivery, Generation, TransportError},
+    monitoring::{Link, Metrics, WaitReason},
+};
 use futures_util::{FutureExt, StreamExt};
 use lapin::{
     options::{BasicCancelOptions, BasicConsumeOptions, BasicQosOptions, BasicRejectOptions},
@@ -169,7 +171,7 @@ pub(super) struct ConsumeTask {
     pub(super) closing: CancellationToken,
     /// A permanent error of publishing, after which consuming is useless.
     pub(super) fatal: watch::Receiver<Option<TransportError>>,
-    pub(super) metrics: Arc<ConnectionMetrics>,
+    pub(super) metrics: Arc<Metrics>,
 }
 
 /// Why no more deliveries arrive.
@@ -214,7 +216,10 @@ impl ConsumeTask {
             };
             number += 1;
             let generation = Arc::new(Generation::new(number, outages));
-            let reason = match self.forward(current, &generation).await {
+            self.metrics.set_connected(Link::Consume, true);
+            let end = self.forward(current, &generation).await;
+            self.metrics.set_connected(Link::Consume, false);
+            let reason = match end {
                 ConsumeEnd::Lost(reason) => reason,
                 end => return end,
             };
@@ -228,7 +233,7 @@ impl ConsumeTask {
             if self.stopping.is_cancelled() {
                 return ConsumeEnd::Stopped;
             }
-            self.metrics.reconnects.fetch_add(1, Relaxed);
+            self.metrics.reconnects.of(Link::Consume).inc();
         }
     }
 
@@ -353,11 +358,12 @@ impl ConsumeTask {
             give_back(no_room).await;
             if let Some(size) = needed {
                 let intake = channel.consumers.intake();
+                let waits = self.metrics.waits.of(WaitReason::MessageMemory);
                 select! {
                     biased;
                     error = permanent_error(&mut fatal) => return Err(ConsumeEnd::Fatal(error)),
                     () = stopping.cancelled() => return Err(ConsumeEnd::Stopped),
-                    () = intake.room_for(size) => {}
+                    () = waits.count(intake.room_for(size)) => {}
                     () = ConsumerChannel::lost(&channel.channel) => {
                         return Err(ConsumeEnd::Lost("the channel is lost".into()));
                     }

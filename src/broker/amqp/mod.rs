@@ -55,6 +55,7 @@ use crate::{
         },
     },
     clients::retry::RetryPolicy,
+    monitoring::Metrics,
     protocol::Headers,
     settings::AmqpSettings,
 };
@@ -74,10 +75,7 @@ use routing_keys::RoutingKeys;
 use std::{
     fmt,
     future::ready,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 use tokio::{
@@ -95,17 +93,6 @@ const SHUTDOWN: &str = "the connection was closed on shutdown";
 /// purpose as an error, and this module logs what matters.
 pub(crate) const CLIENT_TARGETS: [&str; 2] = ["lapin", "async_rs"];
 
-/// Counters since the start.
-#[derive(Debug, Default)]
-pub(crate) struct ConnectionMetrics {
-    /// Lost connections and channels.
-    pub(crate) reconnects: AtomicU64,
-    /// Retries of messages.
-    pub(crate) publish_retries: AtomicU64,
-    /// Attempts whose message the broker returned.
-    pub(crate) unroutable: AtomicU64,
-}
-
 /// A connected adapter. [`Transport::close`] ends it. Dropping it breaks its connections.
 pub(crate) struct Amqp {
     settings: AmqpSettings,
@@ -120,7 +107,7 @@ pub(crate) struct Amqp {
     stopped: CancellationToken,
     closing: CancellationToken,
     tasks: TaskTracker,
-    metrics: Arc<ConnectionMetrics>,
+    metrics: Arc<Metrics>,
     lock: BrokerLock,
     thread: AmqpThread,
 }
@@ -169,11 +156,15 @@ impl Names {
 impl Amqp {
     /// Opens both connections, each with as many attempts as the settings allow. After that the tasks reconnect by
     /// themselves.
-    pub(crate) async fn connect(settings: &AmqpSettings) -> Result<Self, TransportError> {
+    pub(crate) async fn connect(
+        settings: &AmqpSettings,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, TransportError> {
         let names = Names::new(settings)?;
         let thread = AmqpThread::start()?;
         let connector = Connector::new(&settings.uri, thread.handle().clone())?;
-        let connector = Arc::new(connector.with_memory(settings.memory));
+        let connector = connector.with_memory(settings.memory);
+        let connector = Arc::new(connector.with_metrics(metrics.clone()));
         let (consume, channel) = tokio::try_join!(
             connector.connect_first(ConnectionRole::Consume, settings, |connection| ready(Ok(
                 connection
@@ -194,7 +185,7 @@ impl Amqp {
             stopped: CancellationToken::new(),
             closing: CancellationToken::new(),
             tasks: TaskTracker::new(),
-            metrics: Arc::default(),
+            metrics,
             thread,
         };
         let task = amqp.publish_task(receiver, fatal_sender);
@@ -222,6 +213,7 @@ impl Amqp {
             closing: self.closing.clone(),
             fatal,
             metrics: self.metrics.clone(),
+            blocked: None,
             retries: RetryQueue::default(),
             refusal: Refusal::new(settings.refusal_timeout),
             keys: RoutingKeys::new(
@@ -313,7 +305,8 @@ impl Amqp {
     }
 
     /// Hands a message to the publishing task.
-    fn queue(&self, (pending, confirm): (PendingPublish, Confirm)) -> Confirm {
+    fn queue(&self, (mut pending, confirm): (PendingPublish, Confirm)) -> Confirm {
+        pending.queued_at = self.metrics.clock.now();
         // After the task has ended, the message is dropped, and its confirm resolves as closed.
         let _ = self.sender.send(pending);
         confirm
@@ -424,11 +417,10 @@ impl Transport for Amqp {
             tracing::warn!("The connections to the broker did not close in time and are dropped.");
         }
         self.thread.stop();
-        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         tracing::info!(
-            reconnects = count(&self.metrics.reconnects),
-            publish_retries = count(&self.metrics.publish_retries),
-            unroutable = count(&self.metrics.unroutable),
+            reconnects = self.metrics.reconnects.sum(),
+            publish_retries = self.metrics.publish_retries.get(),
+            unroutable = self.metrics.unroutable.sum(),
             "What the connections to the broker went through"
         );
     }

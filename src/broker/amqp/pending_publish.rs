@@ -47,6 +47,8 @@ pub(super) struct PendingPublish {
     /// The header `messageId`; empty if there is none.
     pub(super) message_id: String,
     pub(super) body: Bytes,
+    /// When it was handed over, if somebody reads the metrics.
+    pub(super) queued_at: Option<Instant>,
     properties: BasicProperties,
     failed_attempts: u32,
     /// How many of the failed attempts were returned because no queue was bound.
@@ -80,6 +82,7 @@ impl PendingPublish {
             routing_key,
             message_id: message_id(&properties),
             body,
+            queued_at: None,
             properties,
             failed_attempts: 0,
             returns: 0,

@@ -8,7 +8,6 @@
 //! permanent errors.
 
 use super::{
-    ConnectionMetrics,
     attempt_error::AttemptError,
     connection::{self, ConnectionRole, Connector},
     error::{self, BrokerError, describe},
@@ -21,15 +20,11 @@ use super::{
 use crate::{
     broker::transport::{PublishErrorKind, TransportError},
     clients::retry::RetryPolicy,
+    monitoring::{Link, Metrics, WaitReason, Waiting},
 };
 use futures_util::StreamExt;
 use lapin::{Error, ErrorKind, Event, types::ShortString};
-use std::{
-    future::pending,
-    pin::pin,
-    sync::{Arc, atomic::Ordering::Relaxed},
-    time::Duration,
-};
+use std::{future::pending, pin::pin, sync::Arc, time::Duration};
 use tokio::{
     select,
     sync::{mpsc, watch},
@@ -49,7 +44,9 @@ pub(super) struct PublishTask {
     pub(super) closing: CancellationToken,
     /// Where a permanent error of publishing is announced.
     pub(super) fatal: watch::Sender<Option<TransportError>>,
-    pub(super) metrics: Arc<ConnectionMetrics>,
+    pub(super) metrics: Arc<Metrics>,
+    /// Is set while the broker takes no messages because of its alarm.
+    pub(super) blocked: Option<Waiting>,
     pub(super) retries: RetryQueue,
     /// How long the broker has been refusing every message.
     pub(super) refusal: Refusal,
@@ -69,7 +66,10 @@ impl PublishTask {
         backoff.opened();
         let mut channel = Some(first);
         while let Some(current) = channel {
-            channel = match self.publish_until_closed(&current).await {
+            self.metrics.set_connected(Link::Publish, true);
+            let end = self.publish_until_closed(&current).await;
+            self.metrics.set_connected(Link::Publish, false);
+            channel = match end {
                 ChannelEnd::Closing => {
                     connection::close(ConnectionRole::Publish, &current.connection).await;
                     None
@@ -87,7 +87,7 @@ impl PublishTask {
         error: &Error,
         backoff: &mut ReconnectBackoff,
     ) -> Option<PublishChannel> {
-        self.metrics.reconnects.fetch_add(1, Relaxed);
+        self.metrics.reconnects.of(Link::Publish).inc();
         let (is_of_message, is_refusal) =
             (error::is_message_error(error), error::is_refusal(error));
         if is_of_message {
@@ -114,6 +114,8 @@ impl PublishTask {
                 Err(error) => warn_lost(&error),
             }
         }
+        // The block ends with the connection.
+        self.blocked = None;
         self.reconnect(backoff).await
     }
 
@@ -186,7 +188,7 @@ impl PublishTask {
                     }
                 }
                 Some(event) = events.next() => {
-                    if let Some(error) = handle_event(event, channel) {
+                    if let Some(error) = self.handle_event(event, channel) {
                         break error;
                     }
                 }
@@ -228,7 +230,7 @@ impl PublishTask {
             return self.fail(pending, PublishErrorKind::HeadersTooLarge, reason);
         }
         if pending.is_retry() {
-            self.metrics.publish_retries.fetch_add(1, Relaxed);
+            self.metrics.publish_retries.inc();
         }
         in_flight.send(&self.exchange, pending).await;
     }
@@ -257,6 +259,7 @@ impl PublishTask {
         match result {
             Ok(()) => {
                 let unparked = self.keys.mark_bound(&pending);
+                self.metrics.confirm_time.observe_since(pending.queued_at);
                 pending.succeed();
                 self.queue_now(unparked);
             }
@@ -297,7 +300,8 @@ impl PublishTask {
 
     /// Handles a returned message: no queue is bound to its routing key.
     fn handle_return(&mut self, pending: PendingPublish) {
-        self.metrics.unroutable.fetch_add(1, Relaxed);
+        let key = self.keys.label_of(&pending.routing_key);
+        self.metrics.unroutable.of(key).inc();
         match self.keys.resolve_return(pending, &self.policy) {
             ReturnAction::BindingLost(pending) => {
                 self.retry_or_fail(pending, &AttemptError::Unroutable);
@@ -365,6 +369,25 @@ impl PublishTask {
         }
     }
 
+    /// Handles an event of the connection. Returns the error that ended the channel, if the event is one.
+    fn handle_event(&mut self, event: Event, channel: &PublishChannel) -> Option<Error> {
+        match event {
+            // The error of an earlier channel can arrive late.
+            Event::Error(error) if !channel.is_open() => return Some(error),
+            Event::ConnectionBlocked(reason) => {
+                tracing::warn!(reason, "The broker blocks publishing; waiting.");
+                let waits = self.metrics.waits.of(WaitReason::Blocked);
+                self.blocked.get_or_insert_with(|| waits.begin());
+            }
+            Event::ConnectionUnblocked => {
+                tracing::info!("The broker accepts messages again.");
+                self.blocked = None;
+            }
+            _ => {}
+        }
+        None
+    }
+
     fn operation(&self) -> String {
         format!("publishing to exchange \"{}\"", self.exchange)
     }
@@ -399,20 +422,6 @@ impl PublishTask {
             );
         }
     }
-}
-
-/// Handles an event of the connection. Returns the error that ended the channel, if the event is one.
-fn handle_event(event: Event, channel: &PublishChannel) -> Option<Error> {
-    match event {
-        // The error of an earlier channel can arrive late.
-        Event::Error(error) if !channel.is_open() => return Some(error),
-        Event::ConnectionBlocked(reason) => {
-            tracing::warn!(reason, "The broker blocks publishing; waiting.");
-        }
-        Event::ConnectionUnblocked => tracing::info!("The broker accepts messages again."),
-        _ => {}
-    }
-    None
 }
 
 /// Waits until an instant; never resolves if there is none.

@@ -6,7 +6,7 @@
 //! the keys that had a queue bound, and decides what a return means for each kind of event.
 
 use super::pending_publish::{EventKind, PendingPublish};
-use crate::clients::retry::RetryPolicy;
+use crate::{clients::retry::RetryPolicy, monitoring::KeyLabel};
 use lapin::types::ShortString;
 use std::{
     collections::{HashMap, HashSet},
@@ -25,6 +25,14 @@ const SNAPSHOT_WARNING_INTERVAL: Duration = Duration::from_secs(60);
 /// How many bound keys and how many unbound keys to remember. A component can use any number of keys. A forgotten key
 /// is treated as new.
 const MAX_KEYS: usize = 16 * 1024;
+
+/// The variables of the step's own routing keys, in their order.
+const CONFIGURED: [KeyLabel; 4] = [
+    KeyLabel::Data,
+    KeyLabel::Error,
+    KeyLabel::Snapshot,
+    KeyLabel::Rebound,
+];
 
 /// What to do with a returned message, and with the messages that waited for its outcome.
 pub(super) enum ReturnAction {
@@ -110,6 +118,12 @@ impl RoutingKeys {
             probing_count: 0,
             snapshots_warned_at: None,
         }
+    }
+
+    /// Returns the variable that a key is from. If two have the same key, it is the first.
+    pub(super) fn label_of(&self, key: &ShortString) -> KeyLabel {
+        let configured = self.configured.iter().position(|known| known == key);
+        configured.map_or(KeyLabel::Other, |index| CONFIGURED[index])
     }
 
     /// Parks a message that must wait until its key is probed. Returns any other message.

@@ -16,7 +16,7 @@ proptest! {
         size in 1_usize..300_000,
         confirms in prop::collection::vec(any::<prop::sample::Index>(), 60),
     ) {
-        let room = EventRoom::new(size);
+        let room = EventRoom::new(size, Waits::default());
         let mut waiting: VecDeque<_> = bodies.iter().map(|body| Box::pin(room.take(*body))).collect();
         let (mut taken, mut confirms, mut done) = (Vec::new(), confirms.into_iter().cycle(), 0);
         while done < bodies.len() {
@@ -37,7 +37,7 @@ proptest! {
 
 #[tokio::test]
 async fn a_waiting_event_is_woken_by_confirms() {
-    let room = EventRoom::new(2 * PER_EVENT);
+    let room = EventRoom::new(2 * PER_EVENT, Waits::default());
     let first = join_all([room.take(0), room.take(0)]).await;
     let waiting: Vec<_> = (0..10)
         .map(|_| {
@@ -55,7 +55,7 @@ async fn a_waiting_event_is_woken_by_confirms() {
 
 #[test]
 fn one_that_is_not_polled_keeps_nobody_waiting() {
-    let room = EventRoom::new(PER_EVENT);
+    let room = EventRoom::new(PER_EVENT, Waits::default());
     let first = room.take(0).now_or_never().unwrap();
     let mut unpolled = Box::pin(room.take(0));
     assert!(unpolled.as_mut().now_or_never().is_none());
@@ -68,7 +68,7 @@ fn one_that_is_not_polled_keeps_nobody_waiting() {
 
 #[test]
 fn later_events_do_not_overtake_those_that_wait_for_ever() {
-    let room = EventRoom::new(4 * PER_EVENT);
+    let room = EventRoom::new(4 * PER_EVENT, Waits::default());
     let mut taken: Vec<_> = (0..4)
         .map(|_| room.take(0).now_or_never().unwrap())
         .collect();

@@ -69,7 +69,7 @@ fn complete_roundtrip(generation: &Generation) {
 
 #[test]
 fn two_messages_with_one_id_are_both_processed() {
-    let in_flight = InFlight::new();
+    let in_flight = InFlight::new(Clock::default());
     let one = generation(1);
     let first = begin(&in_flight, &delivery("m", "a", &one, false));
     let second = begin(&in_flight, &delivery("m", "b", &one, false));
@@ -90,7 +90,7 @@ fn two_messages_with_one_id_are_both_processed() {
 #[test]
 fn a_redelivery_takes_the_place_of_the_lost_delivery() {
     for id in ["m", ""] {
-        let in_flight = InFlight::new();
+        let in_flight = InFlight::new(Clock::default());
         let number = begin(&in_flight, &delivery(id, "a", &generation(1), false));
         let again = delivery(id, "a", &generation(2), true);
         assert_eq!(in_flight.arrive(&again), Arrival::Adopted);
@@ -108,7 +108,7 @@ fn a_redelivery_takes_the_place_of_the_lost_delivery() {
 #[test]
 fn equal_redeliveries_replace_equal_messages_one_for_one() {
     for id in ["m", ""] {
-        let in_flight = InFlight::new();
+        let in_flight = InFlight::new(Clock::default());
         let (one, two) = (generation(1), generation(2));
         let numbers = [0; 2].map(|_| begin(&in_flight, &delivery(id, "a", &one, false)));
         for _ in numbers {
@@ -133,7 +133,7 @@ fn a_redelivery_of_a_processed_message_gets_the_same_verdict() {
         SettleOutcome::Unknown,
         SettleOutcome::NotSent,
     ] {
-        let in_flight = InFlight::new();
+        let in_flight = InFlight::new(Clock::default());
         let number = begin(&in_flight, &delivery("m", "a", &generation(1), false));
         finish(&in_flight, number, Verdict::Rejected, settled);
         for number in 2..5 {
@@ -153,7 +153,7 @@ fn a_redelivery_during_settling_is_settled_only_with_an_id() {
         ("m", SettleOutcome::Unknown),
         ("", SettleOutcome::Unknown),
     ] {
-        let in_flight = InFlight::new();
+        let in_flight = InFlight::new(Clock::default());
         let number = begin(&in_flight, &delivery(id, "a", &generation(1), false));
         let settling = in_flight
             .begin_settle(number, Verdict::Acknowledged)
@@ -179,7 +179,7 @@ fn a_redelivery_during_settling_is_settled_only_with_an_id() {
 
 #[test]
 fn the_same_message_sent_again_is_processed_again() {
-    let in_flight = InFlight::new();
+    let in_flight = InFlight::new(Clock::default());
     let (one, two) = (generation(1), generation(2));
     process(&in_flight, &delivery("m", "a", &one, false));
     begin(&in_flight, &delivery("m", "a", &one, true));
@@ -190,7 +190,7 @@ fn the_same_message_sent_again_is_processed_again() {
 
 #[test]
 fn an_equal_message_without_an_id_is_always_processed() {
-    let in_flight = InFlight::new();
+    let in_flight = InFlight::new(Clock::default());
     let one = generation(1);
     for id in [Value::Null, json!("")] {
         process(
@@ -211,7 +211,7 @@ fn an_equal_message_without_an_id_is_always_processed() {
 #[test]
 fn a_verdict_without_a_channel_settles_the_redelivery() {
     for id in ["m", ""] {
-        let in_flight = InFlight::new();
+        let in_flight = InFlight::new(Clock::default());
         let (one, two) = (generation(1), generation(2));
         for _ in 0..2 {
             let number = begin(&in_flight, &delivery(id, "a", &one, false));
@@ -236,7 +236,7 @@ fn a_verdict_without_a_channel_settles_the_redelivery() {
 
 #[test]
 fn an_equal_message_after_a_confirmed_settlement_is_processed() {
-    let in_flight = InFlight::new();
+    let in_flight = InFlight::new(Clock::default());
     let one = generation(1);
     process(&in_flight, &delivery("m", "a", &one, false));
     complete_roundtrip(&one);
@@ -252,7 +252,7 @@ fn an_equal_message_after_a_confirmed_settlement_is_processed() {
 
 #[test]
 fn messages_that_the_broker_forgot_get_the_same_verdict() {
-    let in_flight = InFlight::new();
+    let in_flight = InFlight::new(Clock::default());
     let one = generation(1);
     for id in ["m", "n"] {
         process(&in_flight, &delivery(id, "a", &one, false));
@@ -284,7 +284,7 @@ fn ambiguous_messages_are_never_settled_from_history() {
     };
     for seen in [&apart as &dyn Fn(&InFlight<()>), &at_once] {
         for outages in 0..2 {
-            let in_flight = InFlight::new();
+            let in_flight = InFlight::new(Clock::default());
             seen(&in_flight);
             begin(
                 &in_flight,
@@ -313,14 +313,14 @@ fn a_message_that_differs_in_anything_is_another() {
         |d| drop(d.headers.remove("threadId")),
     ];
     for change in others {
-        let in_flight = InFlight::new();
+        let in_flight = InFlight::new(Clock::default());
         process(&in_flight, &sent());
         let mut other = sent();
         (other.generation, other.redelivered) = (generation(2), true);
         change(&mut other);
         begin(&in_flight, &other);
     }
-    let in_flight = InFlight::new();
+    let in_flight = InFlight::new(Clock::default());
     process(&in_flight, &with(sent(), "x-death", death(1)));
     let mut other = with(sent(), "x-death", death(2));
     (other.generation, other.redelivered) = (generation(2), true);
@@ -329,7 +329,7 @@ fn a_message_that_differs_in_anything_is_another() {
 
 #[test]
 fn a_delivery_counter_does_not_make_another_message() {
-    let in_flight = InFlight::new();
+    let in_flight = InFlight::new(Clock::default());
     process(&in_flight, &delivery("m", "a", &generation(1), false));
     let again = with(
         delivery("m", "a", &generation(2), true),
@@ -344,7 +344,7 @@ fn a_delivery_counter_does_not_make_another_message() {
 
 #[test]
 fn a_redelivered_rebound_is_processed_again() {
-    let in_flight = InFlight::new();
+    let in_flight = InFlight::new(Clock::default());
     process(&in_flight, &delivery("m", "a", &generation(1), false));
     begin(
         &in_flight,
@@ -359,7 +359,7 @@ fn a_redelivered_rebound_is_processed_again() {
 #[tokio::test(start_paused = true)]
 async fn settled_messages_are_forgotten_after_a_while() {
     for settled in [SettleOutcome::Sent, SettleOutcome::NotSent] {
-        let in_flight = InFlight::new();
+        let in_flight = InFlight::new(Clock::default());
         let number = begin(&in_flight, &delivery("m", "a", &generation(1), false));
         finish(&in_flight, number, Verdict::Acknowledged, settled);
         begin(&in_flight, &delivery("x", "x", &generation(2), false));
@@ -370,7 +370,7 @@ async fn settled_messages_are_forgotten_after_a_while() {
 
 #[tokio::test(start_paused = true)]
 async fn a_long_replay_is_recognised_to_its_end() {
-    let in_flight = InFlight::new();
+    let in_flight = InFlight::new(Clock::default());
     let one = generation(1);
     for id in ["m1", "m2", "m3"] {
         process(&in_flight, &delivery(id, "a", &one, false));
@@ -387,4 +387,33 @@ async fn a_long_replay_is_recognised_to_its_end() {
         );
         tokio::time::advance(REDELIVERY_WINDOW * 3 / 4).await;
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_oldest_message_counts_from_its_first_delivery() {
+    let in_flight = InFlight::new(Clock::on());
+    assert_eq!(in_flight.unsettled(), (0, Duration::ZERO));
+    let second = Duration::from_secs(1);
+    let first = begin(&in_flight, &delivery("m", "a", &generation(1), false));
+    tokio::time::advance(second).await;
+    let later = begin(&in_flight, &delivery("n", "a", &generation(1), false));
+    let adopted = in_flight.arrive(&delivery("m", "a", &generation(2), true));
+    assert_eq!(adopted, Arrival::Adopted);
+    tokio::time::advance(second).await;
+    assert_eq!(in_flight.unsettled(), (2, 2 * second));
+    finish(
+        &in_flight,
+        first,
+        Verdict::Acknowledged,
+        SettleOutcome::Sent,
+    );
+    assert_eq!(in_flight.unsettled(), (1, second));
+    // It waits for a redelivery, and nothing is left to do for it.
+    finish(
+        &in_flight,
+        later,
+        Verdict::Acknowledged,
+        SettleOutcome::NotSent,
+    );
+    assert_eq!(in_flight.unsettled(), (0, Duration::ZERO));
 }

@@ -28,7 +28,7 @@ use credential::{Credential, Store};
 use machine::{Event, Need, Why};
 use std::{
     fmt,
-    sync::{Arc, atomic::Ordering},
+    sync::{Arc, Weak, atomic::Ordering},
 };
 use tokio::sync::oneshot;
 
@@ -42,6 +42,16 @@ pub(super) struct Access {
 /// One credential in this process, with its current token and its refreshes. Clones are handles to the same session.
 #[derive(Clone)]
 pub struct Session(Arc<Credential>);
+
+/// A handle to a session that does not keep it.
+#[derive(Clone)]
+pub(crate) struct WeakSession(Weak<Credential>);
+
+impl WeakSession {
+    pub(crate) fn upgrade(&self) -> Option<Session> {
+        self.0.upgrade().map(Session)
+    }
+}
 
 impl fmt::Debug for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -75,6 +85,11 @@ impl Session {
     #[must_use]
     pub fn has_unsaved_rotation(&self) -> bool {
         self.0.shared().machine.has_unsaved_rotation()
+    }
+
+    /// Returns a handle that does not keep the session.
+    pub(crate) fn downgrade(&self) -> WeakSession {
+        WeakSession(Arc::downgrade(&self.0))
     }
 
     /// Waits for running refreshes, and tries once more to save an unsaved token. A closed session does not refresh.

@@ -44,6 +44,30 @@ fn a_module_has_a_time_limit_only_if_it_is_set() {
 }
 
 #[test]
+fn a_health_port_is_a_port_or_an_error() {
+    for (text, expected) in [
+        (None, Some(None)),
+        (Some(""), Some(None)),
+        (Some("9100"), Some(Some(9100))),
+        (Some("65535"), Some(Some(65535))),
+        (Some("0"), None),
+        (Some("65536"), None),
+        (Some("-1"), None),
+        (Some("9100 "), None),
+        (Some("0.0.0.0:9100"), None),
+    ] {
+        match read(&[("ELASTICIO_HEALTH_PORT", text)]) {
+            Ok(settings) => assert_eq!(Some(run(settings).health_port), expected, "{text:?}"),
+            Err(error) => {
+                assert_eq!(expected, None, "{error}");
+                let variable = &error.0[0].variable;
+                assert_eq!(variable, "ELASTICIO_HEALTH_PORT", "{text:?}");
+            }
+        }
+    }
+}
+
+#[test]
 fn an_oauth_mode_must_match_a_name_exactly() {
     use OAuthMode::*;
     for (text, expected) in [

@@ -1,6 +1,7 @@
 //! The reference component as a process: broker, platform, object storage, OAuth2 provider and API.
 
 mod files;
+mod monitoring;
 mod one_time_calls;
 mod polling;
 mod refreshing;

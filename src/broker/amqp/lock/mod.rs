@@ -20,6 +20,7 @@ use super::{
 use crate::{
     broker::transport::TransportError,
     clients::retry::RetryPolicy,
+    monitoring::{WaitReason, Waits},
     oauth2::{LockError, LockGuard, RefreshLock},
 };
 use futures_util::future::BoxFuture;
@@ -71,12 +72,14 @@ impl BrokerLock {
     /// Creates the locks. Their tasks run on `runtime`, and an unused connection is closed after `idle_limit`.
     pub(super) fn on(connector: Arc<Connector>, runtime: Handle, idle_limit: Duration) -> Self {
         let (tasks, closing) = (TaskTracker::new(), CancellationToken::new());
+        let waits = connector.metrics().waits.of(WaitReason::Lock).clone();
         let connection = OnDemand::new(idle_limit, runtime.clone(), tasks.clone(), closing.clone());
         Self(Arc::new(Shared {
             runtime,
             queues: Queues::new(connector, connection, closing.clone()),
             refusal: OnceLock::new(),
             local_mutexes: Mutex::default(),
+            waits,
             closing,
             tasks,
         }))
@@ -157,6 +160,8 @@ struct Shared {
     refusal: OnceLock<String>,
     /// The mutexes of this process, by name of the lock.
     local_mutexes: Mutex<HashMap<String, Weak<AsyncMutex<()>>>>,
+    /// Waits for other replicas.
+    waits: Waits,
     closing: CancellationToken,
     tasks: TaskTracker,
 }
@@ -207,7 +212,7 @@ impl Shared {
         reply: &mut AcquireReply,
     ) -> Result<OwnedQueue, LockError> {
         let mut delays = RETRY_DELAYS.delays();
-        let mut unavailable_since = None;
+        let (mut unavailable_since, mut waiting) = (None, None);
         loop {
             // Another caller in this process may have been refused meanwhile.
             self.check_refusal()?;
@@ -219,6 +224,7 @@ impl Shared {
                 Err(Failure::Refused(reason)) => return Err(self.refuse(reason)),
                 Err(Failure::Locked) => {
                     unavailable_since = None;
+                    waiting.get_or_insert_with(|| self.waits.begin());
                     (LockError::TimedOut, deadline)
                 }
                 Err(Failure::Unavailable(reason)) => {

@@ -31,7 +31,7 @@ struct Process {
 
 impl Process {
     async fn start(settings: &AmqpSettings) -> Self {
-        let amqp = Amqp::connect(settings).await.unwrap();
+        let amqp = Amqp::connect(settings, Arc::default()).await.unwrap();
         let (sender, read) = unbounded_channel();
         let reader: LogReader = Arc::new(move |key| sender.send(key).unwrap());
         let log = amqp.finished_log(reader);

@@ -59,7 +59,7 @@ impl Cluster {
         let mut settings = settings(&self.uri, relay.port, "in", "out");
         settings.uri = SecretString::from(format!("{}{query}", settings.uri.expose_secret()));
         Replica {
-            amqp: Amqp::connect(&settings).await.unwrap(),
+            amqp: Amqp::connect(&settings, Arc::default()).await.unwrap(),
             relay,
         }
     }
@@ -182,6 +182,19 @@ async fn waiters_wait_as_long_as_they_asked() {
     drop(held);
     for replica in [&one, &other] {
         drop(cluster.acquire(replica, LONG).await.unwrap());
+    }
+}
+
+#[tokio::test]
+async fn only_waits_for_another_replica_are_counted() {
+    let cluster = Cluster::new().await;
+    let (one, other) = (cluster.replica().await, cluster.replica().await);
+    let _held = cluster.acquire(&one, Duration::ZERO).await.unwrap();
+    assert_eq!(cluster.error(&other, SHORT).await, LockError::TimedOut);
+    for (replica, waits) in [(&one, 0), (&other, 1)] {
+        let text = replica.amqp.metrics.text();
+        let series = format!("elasticio_sailor_waits_total{{reason=\"lock\"}} {waits}\n");
+        assert!(text.contains(&series), "{series}{text}");
     }
 }
 

@@ -233,7 +233,7 @@ impl World {
     }
 
     async fn connect(&self) -> Amqp {
-        Amqp::connect(&self.settings).await.unwrap()
+        Amqp::connect(&self.settings, Arc::default()).await.unwrap()
     }
 
     /// Puts a message into the adapter's queue.

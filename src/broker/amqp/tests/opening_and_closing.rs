@@ -48,7 +48,7 @@ async fn a_wrong_password_is_reported_without_the_password() {
         "amqp://guest:s3cret@127.0.0.1:{}",
         world.relay.port
     ));
-    let error = Amqp::connect(&world.settings)
+    let error = Amqp::connect(&world.settings, Arc::default())
         .await
         .unwrap_err()
         .to_string();
@@ -69,7 +69,7 @@ async fn a_missing_virtual_host_is_an_error_that_says_what_to_check() {
     let (server, _) = good.rsplit_once('/').unwrap();
     let uri = format!("{server}/missing");
     world.settings.uri = SecretString::from(uri);
-    let error = Amqp::connect(&world.settings)
+    let error = Amqp::connect(&world.settings, Arc::default())
         .await
         .unwrap_err()
         .to_string();
@@ -86,7 +86,7 @@ async fn connect_attempts_follow_the_settings() {
         .port();
     let mut world = World::new().await;
     world.settings.uri = SecretString::from(format!("amqp://guest:s3cret@127.0.0.1:{closed}"));
-    let error = Amqp::connect(&world.settings)
+    let error = Amqp::connect(&world.settings, Arc::default())
         .await
         .unwrap_err()
         .to_string();
@@ -107,7 +107,7 @@ async fn connecting_to_a_silent_broker_times_out() {
         silent.local_addr().unwrap().port()
     );
     world.settings.uri = SecretString::from(uri);
-    let error = soon("the error", Amqp::connect(&world.settings))
+    let error = soon("the error", Amqp::connect(&world.settings, Arc::default()))
         .await
         .unwrap_err()
         .to_string();
@@ -154,7 +154,7 @@ async fn a_first_channel_that_is_lost_is_opened_again() {
             sleep(Duration::from_millis(1)).await;
         }
     };
-    let (connected, ()) = tokio::join!(Amqp::connect(&settings), cutting);
+    let (connected, ()) = tokio::join!(Amqp::connect(&settings, Arc::default()), cutting);
     let amqp = connected.unwrap();
     amqp.close().await;
 }

@@ -23,7 +23,7 @@ impl World {
 /// Waits until the publishing task has lost this many channels.
 async fn lost_channels(amqp: &Amqp, count: u64) {
     let losing = async {
-        while amqp.metrics.reconnects.load(Relaxed) < count {
+        while amqp.metrics.reconnects.sum() < count {
             sleep(Duration::from_millis(5)).await;
         }
     };

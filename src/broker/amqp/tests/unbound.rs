@@ -19,7 +19,7 @@ fn snapshot(id: &str) -> Publication {
 }
 
 fn returns(amqp: &Amqp) -> u64 {
-    amqp.metrics.unroutable.load(Relaxed)
+    amqp.metrics.unroutable.sum()
 }
 
 /// Waits until the broker has returned this many messages.
@@ -104,7 +104,7 @@ async fn a_nack_counts_as_a_binding() {
     };
     let mut waiting = amqp.publish(full());
     let start = Instant::now();
-    while amqp.metrics.publish_retries.load(Relaxed) < 1 {
+    while amqp.metrics.publish_retries.get() < 1 {
         assert!(start.elapsed() < SOON, "no retries");
         sleep(Duration::from_millis(2)).await;
     }

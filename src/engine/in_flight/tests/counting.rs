@@ -65,7 +65,7 @@ struct Model {
 impl Model {
     fn new() -> Self {
         Self {
-            in_flight: InFlight::new(),
+            in_flight: InFlight::new(Clock::default()),
             generation: generation(1),
             messages: vec![],
             processed: vec![],

@@ -158,7 +158,7 @@ fn run(
         let transport = tokio::select! {
             biased;
             () = shutdown.graceful.cancelled() => return Ok(()),
-            connected = Amqp::connect(&run.amqp) => connected?,
+            connected = Amqp::connect(&run.amqp, Arc::default()) => connected?,
         };
         let engine = in_memory::engine(&component, settings, data, transport, http)
             .map_err(|error| TransportError(error.to_string()))?;
