@@ -3,6 +3,8 @@
 
 mod check;
 mod core_dumps;
+mod doctor;
+mod inspect;
 mod log;
 mod login;
 mod metadata;
@@ -19,6 +21,8 @@ use crate::{
 use anyhow::Context as _;
 use check::CheckArgs;
 use clap::{Parser, Subcommand};
+use doctor::DoctorArgs;
+use inspect::InspectArgs;
 use login::{ConfigArg, LoginArgs};
 use std::{
     io::{self, Write as _},
@@ -61,6 +65,12 @@ enum Command {
         #[arg(long)]
         write: bool,
     },
+    /// Find out why a step does nothing: in its container, check its settings, the broker, the platform, the token endpoint
+    /// and the container. It changes nothing. docs/doctor.md explains each finding.
+    Doctor(DoctorArgs),
+    /// Tell what a captured message is, and decrypt it: from a file, standard input or the step's queue. docs/inspect.md
+    /// has examples.
+    Inspect(InspectArgs),
     /// Connect an account in the browser, and write its tokens to a file for `emulator run --config`.
     Login(LoginArgs),
     /// Revoke the tokens in that file and remove them from it.
@@ -72,6 +82,7 @@ This is a component for elastic.io-style integration platforms. The platform sta
 ELASTICIO_* environment variables, none of which are set.
 
 To run it locally, start it on the emulator:   cargo run -p emulator -- run --function NAME --message FILE
+To find out why a step does nothing:           component doctor, in the step's container
 To compare it with its component.json:         component check
 To check any component.json:                   component check --descriptor FILE
 All commands:                                  component --help
@@ -80,8 +91,8 @@ All commands:                                  component --help
 /// Runs a component's binary. Call it from the `main` function.
 ///
 /// The exit status is 0 after a graceful stop, a finished shutdown hook or a posted result. It is 1 if the component cannot
-/// start or run or a check has found errors, and 2 if the command line or the environment is wrong, or a file to check cannot be
-/// read.
+/// start or run, or if a check, `doctor` or `inspect` has found errors, and 2 if the command line or the environment is wrong,
+/// or a file to check cannot be read.
 ///
 /// ```no_run
 /// use sailor::prelude::*;
@@ -106,7 +117,7 @@ pub fn main(component: impl FnOnce() -> anyhow::Result<Component>) -> ExitCode {
             return ExitCode::from(if message.use_stderr() { 2 } else { 0 });
         }
     };
-    if matches!(command, Command::Run) && !settings::started_by_platform() {
+    if matches!(command, Command::Run | Command::Doctor(_)) && !settings::started_by_platform() {
         eprint!("{HELP_WITHOUT_ENVIRONMENT}");
         return ExitCode::from(2);
     }
@@ -134,6 +145,8 @@ fn execute(
         Command::Service { method, .. } => serve(component(), method.as_deref()),
         Command::Check(_) => check::check_own(&component()?),
         Command::Schema { write } => metadata::schema(&component()?, write),
+        Command::Doctor(args) => block_on(doctor::doctor(component(), &args)),
+        Command::Inspect(args) => block_on(inspect::inspect(&args)),
         Command::Login(args) => block_on(login::login(&component()?, &args)),
         Command::Logout(config) => block_on(login::logout(&component()?, &config)),
     }

@@ -299,13 +299,14 @@ impl Component {
 
     /// Creates a session for the component's OAuth2 credential; `None` if the component has no such credential.
     pub(crate) fn session(&self, tools: SessionConfig) -> Option<Session> {
-        let declared = self
-            .descriptor
-            .credentials
-            .as_ref()
-            .is_some_and(Credentials::are_oauth2);
-        (declared || self.oauth2.is_some())
+        self.has_oauth2()
             .then(|| Session::new(self.oauth2_definition(), self.descriptor.clone(), tools))
+    }
+
+    /// Returns whether the component has an OAuth2 credential.
+    pub(crate) fn has_oauth2(&self) -> bool {
+        let declared = self.descriptor.credentials.as_ref();
+        declared.is_some_and(Credentials::are_oauth2) || self.oauth2.is_some()
     }
 
     /// Returns the content of component.json.

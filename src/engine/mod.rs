@@ -45,7 +45,7 @@ pub mod internals {
 pub(crate) use account::{AccountClient, AccountCredentials};
 pub(crate) use bodies::check_message_size;
 pub(crate) use keys::{KeyStore, update_keys};
-pub(crate) use start::{session_config, storage};
+pub(crate) use start::{platform_client, session_config, storage};
 pub(crate) use step::Step;
 
 use crate::{

@@ -169,7 +169,8 @@ fn log_memory(settings: &AmqpSettings) {
     );
 }
 
-pub(super) fn platform_client(
+/// Returns the client of the platform's API, with the credentials of the step.
+pub(crate) fn platform_client(
     http: reqwest::Client,
     api: &ApiSettings,
     identity: &StepIdentity,

@@ -187,6 +187,16 @@ impl Cipher {
         }
     }
 
+    /// Decrypts the whole blocks of `ciphertext`, whatever its padding. It is for a report about a body that cannot be
+    /// decrypted: with another password every block is noise, with another vector only the first one is.
+    pub(crate) fn decrypt_blocks(&self, ciphertext: &[u8]) -> Vec<u8> {
+        let mut blocks = ciphertext[..ciphertext.len() / 16 * 16].to_vec();
+        cbc::Decryptor::<aes::Aes256>::new(&self.key.into(), &self.iv.into())
+            .decrypt_padded::<NoPadding>(&mut blocks)
+            .expect("whole blocks need no padding");
+        blocks
+    }
+
     /// Returns the length of the payload, or `None` if the body cannot be decrypted. Then it is as it was.
     fn decrypt_in_place(&self, body: &mut [u8]) -> Option<usize> {
         let (key, iv) = (self.key.into(), self.iv.into());
@@ -214,7 +224,8 @@ fn is_canonical_base64(text: &[u8]) -> bool {
             .is_ok_and(|end| base64_simd::STANDARD.encode_to_string(end).as_bytes() == last)
 }
 
-fn decode_base64(text: &[u8]) -> Result<Vec<u8>, CipherError> {
+/// Decodes base64 as [`Cipher::decrypt`] does.
+pub(crate) fn decode_base64(text: &[u8]) -> Result<Vec<u8>, CipherError> {
     if let Ok(bytes) = base64_simd::STANDARD.decode_to_vec(text) {
         return Ok(bytes);
     }

@@ -85,8 +85,8 @@ pub(super) fn parse_size(text: &str) -> Option<usize> {
     number.checked_mul(unit)
 }
 
-/// The memory limit of the container, if it has one.
-fn container_limit() -> Option<usize> {
+/// The memory limit of the container in bytes, if it has one.
+pub(crate) fn container_limit() -> Option<usize> {
     static LIMIT: OnceLock<Option<u64>> = OnceLock::new();
     let limit = *LIMIT.get_or_init(|| memory_limit(|path| std::fs::read_to_string(path).ok()));
     limit.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX))
@@ -94,21 +94,35 @@ fn container_limit() -> Option<usize> {
 
 /// The smallest limit of the process's own group and the groups around it.
 fn memory_limit(read: impl Fn(&Path) -> Option<String>) -> Option<u64> {
-    let groups = read(Path::new("/proc/self/cgroup"))?;
+    let groups = control_groups(&read)?;
     groups
-        .lines()
-        .filter_map(limit_file)
-        .flat_map(|(mount, group, file)| limit_files_around(mount, group, file))
+        .iter()
+        .filter_map(|(controllers, group)| limit_file(controllers, group))
+        .flat_map(|(mount, group, file)| files_around(mount, group, file))
         .filter_map(|path| read(&path)?.trim().parse().ok())
         .filter(|limit| *limit < NO_LIMIT)
         .min()
 }
 
-/// Resolves a line of `/proc/self/cgroup` to the mount, the group below it, and the name of the file with the limit.
-/// The line is `0::/path` in version 2, and `4:memory:/path` in version 1.
-fn limit_file(line: &str) -> Option<(&'static str, &str, &'static str)> {
-    let (_, line) = line.split_once(':')?;
-    let (controllers, group) = line.split_once(':')?;
+/// The controllers and the path of each control group that the process is in. A line of `/proc/self/cgroup` is `0::/path` in
+/// version 2, and `4:memory:/path` in version 1.
+pub(super) fn control_groups(
+    read: impl Fn(&Path) -> Option<String>,
+) -> Option<Vec<(String, String)>> {
+    let lines = read(Path::new("/proc/self/cgroup"))?;
+    let group = |line: &str| {
+        let (_, line) = line.split_once(':')?;
+        let (controllers, group) = line.split_once(':')?;
+        Some((controllers.to_owned(), group.to_owned()))
+    };
+    Some(lines.lines().filter_map(group).collect())
+}
+
+/// Returns the mount, the group below it, and the name of the file with the memory limit.
+fn limit_file<'a>(
+    controllers: &str,
+    group: &'a str,
+) -> Option<(&'static str, &'a str, &'static str)> {
     if controllers.is_empty() {
         Some(("/sys/fs/cgroup", group, "memory.max"))
     } else if controllers.split(',').any(|name| name == "memory") {
@@ -118,9 +132,9 @@ fn limit_file(line: &str) -> Option<(&'static str, &str, &'static str)> {
     }
 }
 
-/// The limit files of a group and the groups around it. Inside of a container the mount may be the group itself, so some
-/// of them do not exist.
-fn limit_files_around(
+/// The files of this name of a group and the groups around it. Inside of a container the mount may be the group itself, so
+/// some of them do not exist.
+pub(super) fn files_around(
     mount: &'static str,
     group: &str,
     file: &'static str,

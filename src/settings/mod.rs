@@ -6,8 +6,10 @@
 //! [`LogSettings::read`] take a function that returns the value of a variable. A process passes [`environment`], a test
 //! its own table.
 
+mod cpu_limit;
 pub mod descriptor;
 mod env_reader;
+mod inspect;
 pub mod lint;
 mod log;
 mod memory_limit;
@@ -20,9 +22,12 @@ pub(crate) mod template;
 mod tests;
 mod tls;
 
+pub(crate) use cpu_limit::container_cpus;
 pub use env_reader::{InvalidVariable, SettingsError};
+pub(crate) use inspect::{CryptoSettings, QueueSettings};
 pub use log::LogSettings;
 pub use memory_limit::MemoryShares;
+pub(crate) use memory_limit::container_limit;
 pub use oauth::{OAuthMode, UnknownOAuthMode};
 pub use service::{Method, ResultTarget, ServiceSettings, ServiceStart};
 pub use tls::{NamedFile, TlsSettings};

@@ -4,13 +4,15 @@
 use super::{
     AmqpSettings, ApiSettings, MemoryShares, Mode, OUTGOING_MESSAGE_SIZE_LIMIT,
     ObjectStorageSettings, RateSettings, RunSettings, Settings, SettingsError,
-    env_reader::{EnvReader, PREFIX, full_name, is_http, without_trailing_slashes},
+    env_reader::{
+        EnvReader, InvalidVariable, PREFIX, full_name, is_http, without_trailing_slashes,
+    },
     memory_limit::parse_size,
     parse::camel_case,
     tls::proxy_warnings,
 };
 use crate::protocol::StepIdentity;
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 use std::time::Duration;
 
 impl Settings {
@@ -29,6 +31,19 @@ impl Settings {
     /// assert!(error.to_string().contains("ELASTICIO_EXEC_ID is required, but it is missing or empty"));
     /// ```
     pub fn read(get: impl Fn(&str) -> Option<String>) -> Result<Self, SettingsError> {
+        let (settings, problems) = Self::read_what_is_there(get);
+        if problems.is_empty() {
+            Ok(settings)
+        } else {
+            Err(SettingsError(problems))
+        }
+    }
+
+    /// Like [`read`](Self::read), but returns the settings beside the problems. In the place of a variable that is missing is
+    /// the empty text, or its default.
+    pub(crate) fn read_what_is_there(
+        get: impl Fn(&str) -> Option<String>,
+    ) -> (Self, Vec<InvalidVariable>) {
         let mut reader = EnvReader::new(get);
         let identity = reader.required_identity();
         let api = reader.api();
@@ -42,10 +57,7 @@ impl Settings {
         } else {
             Mode::Run(Box::new(reader.run(object_storage.is_some())))
         };
-        if !reader.problems.is_empty() {
-            return Err(SettingsError(reader.problems));
-        }
-        Ok(Self {
+        let settings = Self {
             identity,
             api,
             object_storage,
@@ -54,7 +66,8 @@ impl Settings {
             oauth_mode,
             mode,
             warnings: reader.warnings,
-        })
+        };
+        (settings, reader.problems)
     }
 }
 
@@ -155,11 +168,7 @@ impl<G: Fn(&str) -> Option<String>> EnvReader<G> {
 
     fn run(&mut self, has_object_storage: bool) -> RunSettings {
         let amqp = self.amqp();
-        let crypto_password = self.required_secret("MESSAGE_CRYPTO_PASSWORD");
-        let crypto_iv = self.required_secret("MESSAGE_CRYPTO_IV");
-        if !matches!(crypto_iv.expose_secret().len(), 0 | 16) {
-            self.problem("MESSAGE_CRYPTO_IV", "must be 16 bytes long");
-        }
+        let (crypto_password, crypto_iv) = self.crypto();
         let input_is_error = self.input_is_error();
         let emit_lightweight = self.flag("EMIT_LIGHTWEIGHT_MESSAGE");
         if emit_lightweight && !has_object_storage {
@@ -209,6 +218,16 @@ impl<G: Fn(&str) -> Option<String>> EnvReader<G> {
         port
     }
 
+    /// The password and the initialisation vector of all payloads.
+    pub(super) fn crypto(&mut self) -> (SecretString, SecretString) {
+        let password = self.required_secret("MESSAGE_CRYPTO_PASSWORD");
+        let iv = self.required_secret("MESSAGE_CRYPTO_IV");
+        if !matches!(iv.expose_secret().len(), 0 | 16) {
+            self.problem("MESSAGE_CRYPTO_IV", "must be 16 bytes long");
+        }
+        (password, iv)
+    }
+
     fn input_is_error(&mut self) -> bool {
         let format = self.lowercase("INPUT_FORMAT");
         if !matches!(&*format, "" | "default" | "error") {
@@ -220,14 +239,18 @@ impl<G: Fn(&str) -> Option<String>> EnvReader<G> {
         format == "error"
     }
 
-    fn amqp(&mut self) -> AmqpSettings {
+    pub(super) fn amqp_uri(&mut self) -> SecretString {
         let uri = self.required_secret("AMQP_URI");
         let text = uri.expose_secret();
         if !text.is_empty() && !text.starts_with("amqp://") && !text.starts_with("amqps://") {
             self.problem("AMQP_URI", "must be a broker URL: amqp://… or amqps://…");
         }
+        uri
+    }
+
+    fn amqp(&mut self) -> AmqpSettings {
         AmqpSettings {
-            uri,
+            uri: self.amqp_uri(),
             queue: self.required("LISTEN_MESSAGES_ON"),
             exchange: self.required("PUBLISH_MESSAGES_TO"),
             data_key: self.required("DATA_ROUTING_KEY"),

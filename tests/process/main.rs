@@ -4,7 +4,9 @@ mod bodies;
 mod connections;
 mod deduplication;
 mod delivery;
+mod doctor;
 mod equal_messages;
+mod inspect;
 mod json;
 mod log;
 mod memory;
@@ -24,7 +26,7 @@ use emulator::{EmulatorConfig, Event, EventKind, platform::Step};
 use sailor::protocol::Headers;
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, sync::Arc};
-use test_rig::{Rig, Running, bodies, soon};
+use test_rig::{Ended, Process, Rig, Running, bodies, soon};
 
 const SCRIPTED: &str = env!("CARGO_BIN_EXE_scripted");
 
@@ -53,6 +55,19 @@ async fn last_step(config: EmulatorConfig) -> Rig {
         ..config.step
     };
     Rig::new(SCRIPTED, EmulatorConfig { step, ..config }).await
+}
+
+/// Runs a command of the component, such as `doctor`, with the step's variables.
+async fn run_command(rig: &Rig, arguments: &[&str]) -> Ended {
+    let mut command = rig.command();
+    command.args(arguments);
+    Process::run(command).await
+}
+
+/// The JSON object that a command with `--json` prints.
+#[track_caller]
+fn printed(ended: &Ended) -> Value {
+    serde_json::from_str(&ended.stdout).unwrap_or_else(|error| panic!("{error}: {ended:?}"))
 }
 
 /// How often each `n` was emitted. Repeats of a publish do not count.

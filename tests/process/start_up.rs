@@ -2,7 +2,7 @@
 
 use super::*;
 use emulator::platform::Fault;
-use test_rig::{Process, command};
+use test_rig::command;
 
 async fn fails(rig: &Rig) -> String {
     let output = rig.run().await;

@@ -97,6 +97,7 @@ pub(super) enum ConnectionRole {
     Publish,
     Lock,
     Finished,
+    Diagnosis,
 }
 
 impl fmt::Display for ConnectionRole {
@@ -107,6 +108,7 @@ impl fmt::Display for ConnectionRole {
             Self::Publish => "write",
             Self::Lock => "lock",
             Self::Finished => "finished",
+            Self::Diagnosis => "diagnosis",
         })
     }
 }
@@ -268,7 +270,7 @@ pub(super) async fn close(role: ConnectionRole, connection: &Connection) {
 }
 
 /// Parses the URI. No error contains its text, which holds the password.
-fn parse_uri(text: &str) -> Result<AMQPUri, TransportError> {
+pub(super) fn parse_uri(text: &str) -> Result<AMQPUri, TransportError> {
     let mut uri: AMQPUri = text.parse().map_err(|_| {
         TransportError(
             "ELASTICIO_AMQP_URI does not have the form amqp[s]://user:password@host:port/vhost"

@@ -24,6 +24,7 @@ mod confirms;
 mod connection;
 mod consume_task;
 mod delivery;
+mod diagnosis;
 mod error;
 mod finished_stream;
 mod guard;
@@ -43,6 +44,7 @@ pub(crate) mod simulated;
 mod tests;
 
 pub(crate) use delivery::DeliveryHandle;
+pub(crate) use diagnosis::{BrokerAddress, Diagnosis, Peeked, QueueState, WriteRight};
 pub(crate) use finished_stream::FinishedStream;
 pub(crate) use lock::{BrokerLock, StandaloneBrokerLock};
 

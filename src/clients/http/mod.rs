@@ -9,7 +9,7 @@ use bytes::Bytes;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::{
     RequestBuilder, Response,
-    header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER},
+    header::{CONTENT_TYPE, DATE, HeaderMap, RETRY_AFTER},
 };
 use serde::de::DeserializeOwned;
 use std::{
@@ -159,6 +159,24 @@ pub(crate) async fn send(request: RequestBuilder) -> Result<Response, HttpError>
     } else {
         Err(HttpError::from_response(response).await)
     }
+}
+
+/// Sends one request, and returns the server's time beside the response, if it tells it. Any status but 2xx is an error.
+pub(crate) async fn send_dated(
+    request: RequestBuilder,
+) -> (Option<SystemTime>, Result<Response, HttpError>) {
+    let response = match request.send().await {
+        Ok(response) => response,
+        Err(error) => return (None, Err(HttpError::from_reqwest(error))),
+    };
+    let date = response.headers().get(DATE);
+    let date = date.and_then(|date| parse_time(date.to_str().ok()?));
+    let response = if response.status().is_success() {
+        Ok(response)
+    } else {
+        Err(HttpError::from_response(response).await)
+    };
+    (date.map(SystemTime::from), response)
 }
 
 /// Sends one request with a client that does not follow redirects, and returns a redirect as a response.

@@ -335,6 +335,14 @@ impl ObjectStorage {
         )))
     }
 
+    /// Asks for an object that cannot exist, with one attempt. Its 404 shows that the storage is there and takes the token.
+    pub(crate) async fn look(&self) -> Result<(), HttpError> {
+        let id = uuid::Uuid::new_v4().to_string();
+        let request = self.authorize(self.http.get(self.object_url(&id)));
+        let (_, response) = http::send_dated(request.timeout(self.policy.timeout)).await;
+        response.map(drop)
+    }
+
     fn upload_request(&self, http: &Client) -> RequestBuilder {
         self.authorize(http.post(format!("{}/objects", self.credentials.uri)))
     }

@@ -6,11 +6,13 @@
 //! but a request that has been sent may still take effect.
 
 mod error;
+mod probe;
 mod result;
 #[cfg(test)]
 mod tests;
 
 pub use error::PlatformError;
+pub(crate) use probe::DatedStep;
 pub(crate) use result::post_result;
 
 use crate::{
@@ -82,6 +84,33 @@ pub struct StepData {
     pub is_passthrough: bool,
     /// The flow's variables.
     pub variables: Map<String, Value>,
+}
+
+impl StepData {
+    /// Reads the platform's response. Members that are missing in it are empty.
+    fn from_members(step: &Map<String, Value>) -> Self {
+        let object = |name| {
+            step.get(name)
+                .filter(|value| value.is_object())
+                .cloned()
+                .unwrap_or_else(|| json!({}))
+        };
+        Self {
+            config: object("config"),
+            // A snapshot can be any value, so only a missing one becomes an object.
+            snapshot: step
+                .get("snapshot")
+                .filter(|value| !value.is_null())
+                .cloned()
+                .unwrap_or_else(|| json!({})),
+            is_passthrough: step.get("is_passthrough") == Some(&Value::Bool(true)),
+            variables: step
+                .get("variables")
+                .and_then(Value::as_object)
+                .cloned()
+                .unwrap_or_default(),
+        }
+    }
 }
 
 impl fmt::Debug for StepData {
@@ -186,27 +215,7 @@ impl Platform {
         let step: Map<String, Value> = response
             .and_then(|response| response.json())
             .map_err(platform_error(operation))?;
-        let object = |name| {
-            step.get(name)
-                .filter(|value| value.is_object())
-                .cloned()
-                .unwrap_or_else(|| json!({}))
-        };
-        Ok(StepData {
-            config: object("config"),
-            // A snapshot can be any value, so only a missing one becomes an object.
-            snapshot: step
-                .get("snapshot")
-                .filter(|value| !value.is_null())
-                .cloned()
-                .unwrap_or_else(|| json!({})),
-            is_passthrough: step.get("is_passthrough") == Some(&Value::Bool(true)),
-            variables: step
-                .get("variables")
-                .and_then(Value::as_object)
-                .cloned()
-                .unwrap_or_default(),
-        })
+        Ok(StepData::from_members(&step))
     }
 
     /// Reads the account `id`.

@@ -11,10 +11,12 @@ use crate::{
 };
 use anyhow::ensure;
 use std::time::Duration;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 /// Between two faults of the same kind.
 const GAP: Duration = Duration::from_secs(1);
+/// The time limit for a step that starts to have a consumer.
+const RESTART: Duration = Duration::from_secs(60);
 /// Messages for a queue that is new.
 const NEW: u64 = 500;
 
@@ -157,14 +159,19 @@ async fn crash(run: &Run<'_>, times: usize) -> anyhow::Result<()> {
     for_the_queue(run, times, "exit(amqqueue:get_pid(Q), kill)").await
 }
 
-/// Evaluates an Erlang expression with `Q`, the input queue.
+/// Evaluates an Erlang expression with `Q`, the input queue. If it finds nothing, such as a consumer, because the step is
+/// starting, it is evaluated again.
 async fn for_the_queue(run: &Run<'_>, times: usize, expression: &str) -> anyhow::Result<()> {
     let find = format!(
         "Q <- rabbit_amqqueue:list(), element(4, amqqueue:get_name(Q)) =:= <<\"{INPUT}\">>"
     );
+    let expression = format!("lists:flatten([{expression} || {find}]) =/= [].");
     for _ in 0..times {
-        let expression = format!("true = lists:flatten([{expression} || {find}]) =/= [].");
-        run.stage.broker.evaluate(&expression).await?;
+        let start = Instant::now();
+        while run.stage.broker.evaluate(&expression).await?.trim() != "true" {
+            ensure!(start.elapsed() < RESTART, "the queue has no consumer");
+            sleep(GAP / 10).await;
+        }
         sleep(GAP).await;
     }
     Ok(())

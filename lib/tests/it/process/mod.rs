@@ -1,5 +1,6 @@
 //! The reference component as a process: broker, platform, object storage, OAuth2 provider and API.
 
+mod doctor;
 mod files;
 mod monitoring;
 mod one_time_calls;

@@ -11,11 +11,11 @@ use bytes::Bytes;
 use futures_util::{Stream, future::Either, stream};
 use lapin::{
     BasicProperties, Error, Event, ExchangeKind,
-    message::BasicReturnMessage,
+    message::{BasicGetMessage, BasicReturnMessage},
     options::{
-        BasicCancelOptions, BasicConsumeOptions, BasicGetOptions, BasicPublishOptions,
-        BasicQosOptions, ConfirmSelectOptions, ExchangeDeclareOptions, QueueBindOptions,
-        QueueDeclareOptions, QueueDeleteOptions,
+        BasicCancelOptions, BasicConsumeOptions, BasicGetOptions, BasicNackOptions,
+        BasicPublishOptions, BasicQosOptions, ConfirmSelectOptions, ExchangeDeclareOptions,
+        ExchangeUnbindOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions,
     },
     types::{AMQPValue, FieldTable, ShortString},
     uri::AMQPUri,
@@ -305,12 +305,61 @@ impl Channel {
         name: ShortString,
         options: QueueDeclareOptions,
         arguments: FieldTable,
+    ) -> Result<Queue, Error> {
+        match self {
+            Self::Real(channel) => {
+                let declared = channel.queue_declare(name, options, arguments);
+                declared.await.map(Queue::Real)
+            }
+            Self::Simulated(held, number) => {
+                let queue = Request::DeclareQueue {
+                    name: name.to_string(),
+                    limits: QueueLimits::from(&arguments),
+                };
+                held.broker.ask((held.id, *number), queue).await?;
+                Ok(Queue::Simulated)
+            }
+        }
+    }
+
+    /// No simulated process looks into a queue.
+    pub(in crate::broker::amqp) async fn basic_get(
+        &self,
+        queue: ShortString,
+        options: BasicGetOptions,
+    ) -> Result<Option<BasicGetMessage>, Error> {
+        self.real().basic_get(queue, options).await
+    }
+
+    /// No simulated process looks into a queue.
+    pub(in crate::broker::amqp) async fn basic_nack(
+        &self,
+        delivery: u64,
+        options: BasicNackOptions,
     ) -> Result<(), Error> {
-        let queue = Request::DeclareQueue {
-            name: name.to_string(),
-            limits: QueueLimits::from(&arguments),
-        };
-        ask!(self, real => real.queue_declare(name, options, arguments), queue)
+        self.real().basic_nack(delivery, options).await
+    }
+
+    /// No simulated process asks for its rights.
+    pub(in crate::broker::amqp) async fn exchange_unbind(
+        &self,
+        destination: ShortString,
+        source: ShortString,
+        key: ShortString,
+        options: ExchangeUnbindOptions,
+        arguments: FieldTable,
+    ) -> Result<(), Error> {
+        let unbound = self
+            .real()
+            .exchange_unbind(destination, source, key, options, arguments);
+        unbound.await
+    }
+
+    fn real(&self) -> &lapin::Channel {
+        match self {
+            Self::Real(channel) => channel,
+            Self::Simulated(..) => panic!("only a diagnosis uses this, and none is simulated"),
+        }
     }
 
     pub(in crate::broker::amqp) async fn queue_bind(
@@ -351,6 +400,29 @@ impl Channel {
                 held.broker.ask((held.id, *number), request).await?;
                 Ok(0)
             }
+        }
+    }
+}
+
+/// What the broker says about a declared queue.
+pub(in crate::broker::amqp) enum Queue {
+    Real(lapin::Queue),
+    /// The simulation counts neither messages nor consumers.
+    Simulated,
+}
+
+impl Queue {
+    pub(in crate::broker::amqp) fn message_count(&self) -> u32 {
+        match self {
+            Self::Real(queue) => queue.message_count(),
+            Self::Simulated => 0,
+        }
+    }
+
+    pub(in crate::broker::amqp) fn consumer_count(&self) -> u32 {
+        match self {
+            Self::Real(queue) => queue.consumer_count(),
+            Self::Simulated => 0,
         }
     }
 }

@@ -2,6 +2,7 @@
 //! queues, its own exchange and its own relay to the broker, which can cut connections or go silent.
 
 mod consuming;
+mod diagnosis;
 mod finished_stream;
 mod hostile;
 mod lock_connection;
