@@ -213,6 +213,7 @@ impl List {
             process_timeout,
             deduplicate,
             shutdown_timeout,
+            health_port,
         } = run;
         self.secret("MESSAGE_CRYPTO_PASSWORD", crypto_password);
         self.secret("MESSAGE_CRYPTO_IV", crypto_iv);
@@ -242,6 +243,8 @@ impl List {
         self.add("PROCESS_TIMEOUT", or_no_limit(process));
         self.add("DEDUPLICATE", deduplicate);
         self.seconds("SHUTDOWN_TIMEOUT", *shutdown_timeout);
+        let port = health_port.map(|port| port.to_string());
+        self.add("HEALTH_PORT", port.as_deref().unwrap_or("off"));
     }
 
     fn object_storage(&mut self, storage: &ObjectStorageSettings) {
