@@ -11,6 +11,7 @@ mod opening_and_closing;
 mod publishing;
 mod refusals;
 mod scripts;
+mod time_limits;
 mod unbound;
 
 use super::*;
