@@ -166,7 +166,9 @@ impl<T: Transport> Engine<T> {
             self.bodies.fetch_body(&mut input).await?;
         }
         message.set_passthrough(&input);
-        let values = self.values.room_for(&input, &*self.module).await?;
+        let slow = "The message has been waiting for minutes for memory to parse its body; give the container more memory";
+        let values = self.values.room_for(&input, &*self.module);
+        let values = hooks::warn_while_slow(slow, values).await?;
         Ok((input, values))
     }
 
@@ -203,7 +205,7 @@ impl<T: Transport> Engine<T> {
             },
         };
         let module = hooks::catch_panic(async { self.module.process(input, parts).await });
-        let slow = "The module has been processing this message for minutes";
+        let slow = "The module has been processing this message for minutes; ELASTICIO_PROCESS_TIMEOUT can limit that";
         let module = hooks::warn_while_slow(slow, module);
         let Some(limit) = self.settings.process_timeout else {
             return module.await;
