@@ -159,7 +159,7 @@ fn waits() -> Vec<[String; 5]> {
 }
 
 /// The parts of a text between two marks.
-fn between<'a>(text: &'a str, mark: char) -> impl Iterator<Item = &'a str> {
+fn between(text: &str, mark: char) -> impl Iterator<Item = &str> {
     text.split(mark).skip(1).step_by(2)
 }
 
@@ -256,7 +256,7 @@ fn run_time_text() -> String {
 
 /// The texts that a cell quotes, without what differs each time.
 fn quoted(cell: &str) -> Vec<&str> {
-    let quotes = between(&cell, '"').flat_map(|quote| quote.split(['…']));
+    let quotes = between(cell, '"').flat_map(|quote| quote.split(['…']));
     let texts = quotes.map(|text| text.trim_matches([' ', ':', ';']));
     texts.filter(|text| text.len() > 8).collect()
 }

@@ -245,9 +245,12 @@ pub(crate) async fn read_into(
     mut response: Response,
     limit: usize,
 ) -> Result<(), CutOff> {
-    let cut_off = |error: reqwest::Error| match error.is_timeout() {
-        true => CutOff::TimedOut,
-        false => CutOff::Ended,
+    let cut_off = |error: reqwest::Error| {
+        if error.is_timeout() {
+            CutOff::TimedOut
+        } else {
+            CutOff::Ended
+        }
     };
     while let Some(chunk) = response.chunk().await.map_err(cut_off)? {
         body.extend_from_slice(&chunk);

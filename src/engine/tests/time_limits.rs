@@ -230,7 +230,7 @@ async fn a_silent_log_of_finished_messages_delays_but_blocks_nothing() {
 #[tokio::test(start_paused = true)]
 async fn a_wait_for_memory_to_parse_is_named_in_the_log() {
     let log = CapturedLog::begin();
-    let component = acts(|_message, cx| async move { cx.data(&1).await });
+    let component = acts(|_message, cx| async move { cx.data(&json!(1)).await });
     // Each body takes 128 KB as a value.
     let memory = MemoryShares {
         values: 200 * 1024,

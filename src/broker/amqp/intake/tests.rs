@@ -148,8 +148,8 @@ fn without_a_small_limit_the_prefetch_is_the_setting_at_once() {
     assert_eq!(control.current(), 50);
 }
 
-#[test]
-fn a_message_that_does_not_fit_waits_for_the_others() {
+#[tokio::test]
+async fn a_message_that_does_not_fit_waits_for_the_others() {
     let consumers = consumers(48 * MIB);
     assert!(consumers.intake.admit(1, 10 * MIB as u64));
     let (first, left_out) = consumers.receive(1, 10 * MIB);
@@ -167,7 +167,7 @@ fn a_message_that_does_not_fit_waits_for_the_others() {
 
 #[tokio::test(start_paused = true)]
 async fn a_wait_for_memory_is_named_in_the_log() {
-    let (consumers, log) = (consumers(12 * MIB), CapturedLog::begin());
+    let (consumers, log) = (consumers(48 * MIB), CapturedLog::begin());
     assert!(consumers.intake.admit(1, 10 * MIB as u64));
     let (running, _) = consumers.receive(1, 10 * MIB);
     let waiting = consumers.intake.room_for(5 * MIB);
