@@ -35,6 +35,9 @@
 //! The [`prelude`] has the derive of `JsonSchema` and what it needs: a component does not depend on the crate `schemars`.
 //! Without the prelude, name the crate at the type: `#[schemars(crate = "sailor::schemars")]`.
 
+#[cfg(test)]
+mod captured_log;
+
 // From the bottom up: a folder uses only the folders that are listed above it.
 pub mod protocol;
 

@@ -57,6 +57,12 @@ impl Signals {
 async fn watch(mut signals: Signals, shutdown: Shutdown, limit: Duration) {
     signals.next().await;
     shutdown.graceful.cancel();
-    let _ = timeout(limit.saturating_add(MARGIN), signals.next()).await;
+    let limit = limit.saturating_add(MARGIN);
+    if timeout(limit, signals.next()).await.is_err() {
+        tracing::warn!(
+            seconds = limit.as_secs(),
+            "The process has not ended in time by itself, because a module computes without awaiting; it ends now"
+        );
+    }
     shutdown.immediate.cancel();
 }

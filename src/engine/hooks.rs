@@ -64,10 +64,14 @@ const SLOW_WARNING: Duration = Duration::from_secs(300);
 /// Does work that has no time limit, and logs `warning` each time it has taken five more minutes.
 pub(super) async fn warn_while_slow<R>(warning: &str, work: impl Future<Output = R>) -> R {
     let mut work = std::pin::pin!(work);
+    let mut seconds = 0;
     loop {
         match timeout(SLOW_WARNING, &mut work).await {
             Ok(result) => break result,
-            Err(_) => tracing::warn!("{warning}"),
+            Err(_) => {
+                seconds += SLOW_WARNING.as_secs();
+                tracing::warn!(seconds, "{warning}");
+            }
         }
     }
 }

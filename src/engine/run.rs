@@ -169,9 +169,10 @@ impl<T: Transport> Engine<T> {
             self.bodies.fetch_body(&mut input).await?;
         }
         message.set_passthrough(&input);
+        let slow = "The message has been waiting for minutes for memory to parse its body; give the container more memory";
         let room = self.values.room_for(&input, &*self.module);
         let waits = self.metrics.waits.of(WaitReason::ValueMemory);
-        let values = waits.count(room).await?;
+        let values = waits.count(hooks::warn_while_slow(slow, room)).await?;
         Ok((input, values))
     }
 
@@ -208,7 +209,7 @@ impl<T: Transport> Engine<T> {
             },
         };
         let module = hooks::catch_panic(async { self.module.process(input, parts).await });
-        let slow = "The module has been processing this message for minutes";
+        let slow = "The module has been processing this message for minutes; ELASTICIO_PROCESS_TIMEOUT can limit that";
         let module = hooks::warn_while_slow(slow, module);
         let Some(limit) = self.settings.process_timeout else {
             return module.await;

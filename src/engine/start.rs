@@ -317,7 +317,10 @@ impl StepStart {
             Ok(Err(error)) => {
                 tracing::error!("The start error could not be reported to the platform: {error}");
             }
-            Err(_) => tracing::error!("Timed out reporting the start error to the platform"),
+            Err(_) => tracing::error!(
+                seconds = START_ERROR_TIMEOUT.as_secs(),
+                "Timed out reporting the start error to the platform; this log has it"
+            ),
         }
     }
 

@@ -37,7 +37,10 @@ impl<T: Transport> Engine<T> {
             );
             let finished = timeout(shutdown_timeout, self.finish(deliveries, &tasks));
             if finished.await.is_err() {
-                tracing::warn!("The time to finish running messages is over");
+                tracing::warn!(
+                    seconds = shutdown_timeout.as_secs(),
+                    "The time to finish running messages is over (ELASTICIO_SHUTDOWN_TIMEOUT)"
+                );
             }
         }
         self.abandon(&tasks).await;
@@ -73,7 +76,10 @@ impl<T: Transport> Engine<T> {
         }
         tasks.close();
         if timeout(ABANDON_TIMEOUT, tasks.wait()).await.is_err() {
-            tracing::warn!("A module computes without awaiting; the process ends anyway");
+            tracing::warn!(
+                seconds = ABANDON_TIMEOUT.as_secs(),
+                "A module computes without awaiting; the process ends anyway"
+            );
         }
     }
 }
@@ -84,6 +90,7 @@ pub(super) async fn close_session(session: Option<&Session>, limit: Duration) {
         && timeout(limit, session.close()).await.is_err()
     {
         tracing::error!(
+            seconds = limit.as_secs(),
             "A token was being refreshed when the time to stop was over; it may be lost"
         );
     }

@@ -237,8 +237,12 @@ impl TokenEndpoint {
         }
         if let Err(cut_off) = http::read_into(&mut raw.body, response, SIZE_LIMIT).await {
             let (class, reason) = match cut_off {
-                CutOff::Ended => (ErrorClass::Transient, "the response ended early"),
-                CutOff::TooLong => (ErrorClass::Malformed, "the response is larger than 1 MiB"),
+                CutOff::Ended => (ErrorClass::Transient, "the response ended early".to_owned()),
+                CutOff::TimedOut => (ErrorClass::Transient, timed_out()),
+                CutOff::TooLong => (
+                    ErrorClass::Malformed,
+                    "the response is larger than 1 MiB".to_owned(),
+                ),
             };
             raw.incomplete = Some(ExchangeError {
                 outcome_unknown: raw.is_success() || raw.outcome_is_unknown(),
@@ -364,13 +368,13 @@ impl<'a> Call<'a> {
 
     fn no_response(&self, error: &reqwest::Error) -> ExchangeError {
         let (class, reason) = match error {
-            e if e.is_redirect() => (ErrorClass::Config, "the endpoint redirects"),
-            e if e.is_builder() => (ErrorClass::Config, "the request is invalid"),
-            e if e.is_connect() => (ErrorClass::Transient, "no connection"),
-            e if e.is_timeout() => (ErrorClass::Transient, "timed out"),
+            e if e.is_redirect() => (ErrorClass::Config, "the endpoint redirects".into()),
+            e if e.is_builder() => (ErrorClass::Config, "the request is invalid".into()),
+            e if e.is_connect() => (ErrorClass::Transient, "no connection".into()),
+            e if e.is_timeout() => (ErrorClass::Transient, timed_out()),
             _ => {
                 let reason = "the connection was lost before the response";
-                (ErrorClass::Transient, reason)
+                (ErrorClass::Transient, reason.to_owned())
             }
         };
         ExchangeError {
@@ -391,6 +395,10 @@ impl<'a> Call<'a> {
             ..ExchangeError::new(&self.operation, class, reason)
         }
     }
+}
+
+fn timed_out() -> String {
+    format!("timed out after {} s", TIME_LIMIT.as_secs())
 }
 
 fn set(params: &mut Params, name: &str, value: &str) {

@@ -264,7 +264,11 @@ pub(super) async fn close(role: ConnectionRole, connection: &Connection) {
             tracing::debug!(connection = %role, error, "The connection was already closed.");
         }
         Err(_) => {
-            tracing::warn!(connection = %role, "The broker did not confirm that the connection is closed.");
+            tracing::warn!(
+                connection = %role,
+                seconds = CLOSE_TIMEOUT.as_secs(),
+                "The broker did not confirm that the connection is closed."
+            );
         }
     }
 }

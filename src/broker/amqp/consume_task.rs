@@ -13,9 +13,9 @@
 //! Connections are recovered by hand, as in [`publish_task`](super::publish_task).
 
 use super::{
-    client::{Acker, Channel, Connection, Consumer, Delivery as ClientDelivery},
+    client::{Channel, Connection, Consumer, Delivery as ClientDelivery},
     connection::{self, ConnectionRole, Connector, RESPONSE_TIMEOUT},
-    delivery::{self, DeliveryHandle},
+    delivery::{self, DeliveryHandle, NoRoom, give_back},
     error::{BrokerError, describe},
     intake::{Consumers, Intake, LeftOut, PrefetchControl},
     reconnect::{ReconnectBackoff, Refusal, reopen},
@@ -26,7 +26,7 @@ use crate::{
 };
 use futures_util::{FutureExt, StreamExt};
 use lapin::{
-    options::{BasicCancelOptions, BasicConsumeOptions, BasicQosOptions, BasicRejectOptions},
+    options::{BasicCancelOptions, BasicConsumeOptions, BasicQosOptions},
     types::{FieldTable, ShortString},
 };
 use std::{
@@ -104,7 +104,8 @@ impl ConsumerChannel {
         let cancelled = self
             .channel
             .basic_cancel(self.consumer.tag(), BasicCancelOptions::default());
-        match timeout(RESPONSE_TIMEOUT / 2, cancelled).await {
+        let limit = RESPONSE_TIMEOUT / 2;
+        match timeout(limit, cancelled).await {
             Ok(Ok(())) => true,
             Ok(Err(error)) => {
                 let error = describe(&error);
@@ -112,7 +113,10 @@ impl ConsumerChannel {
                 false
             }
             Err(_) => {
-                tracing::warn!("The broker did not confirm that the consumer is cancelled.");
+                tracing::warn!(
+                    seconds = limit.as_secs(),
+                    "The broker did not confirm that the consumer is cancelled."
+                );
                 false
             }
         }
@@ -325,10 +329,13 @@ impl ConsumeTask {
         select! {
             biased;
             () = closing.cancelled() => return ConsumeEnd::Closing,
-            // What is not known to have arrived returns to the queue with the connection.
-            _ = self.end_consumer(channel, generation, &mut no_room) => {}
+            // Without an answer of the broker, all that is left returns to the queue with the connection.
+            is_cancelled = self.end_consumer(channel, generation, &mut no_room) => {
+                if is_cancelled {
+                    give_back(no_room).await;
+                }
+            }
         }
-        give_back(no_room).await;
         ConsumeEnd::Stopped
     }
 
@@ -355,7 +362,10 @@ impl ConsumeTask {
             let sizes = no_room.iter().map(|message| message.size);
             let needed = sizes.filter(|size| *size > 0).max();
             // Not before the consumer is cancelled: it would get them again at once.
-            give_back(no_room).await;
+            if !give_back(no_room).await {
+                let reason = "the connection did not take messages back";
+                return Err(ConsumeEnd::Lost(reason.into()));
+            }
             if let Some(size) = needed {
                 let intake = channel.consumers.intake();
                 let waits = self.metrics.waits.of(WaitReason::MessageMemory);
@@ -384,7 +394,11 @@ impl ConsumeTask {
                     Ok(())
                 }
                 Ok(Err(error)) => Err(ConsumeEnd::Lost(describe(&error))),
-                Err(_) => Err(ConsumeEnd::Lost("the broker did not respond".into())),
+                Err(_) => {
+                    let operation = format!("consuming queue \"{}\" again", self.queue);
+                    let error = BrokerError::no_response(&operation);
+                    Err(ConsumeEnd::Lost(error.text().into()))
+                }
             }
         };
         select! {
@@ -455,22 +469,6 @@ impl ConsumeTask {
 /// The prefetch has to change: messages proved to be smaller, or this one does not fit.
 struct Change {
     no_room: Option<NoRoom>,
-}
-
-/// A delivery whose body was left out, because it does not fit beside other messages.
-struct NoRoom {
-    acker: Acker,
-    /// The size of the body in bytes.
-    size: usize,
-}
-
-/// Returns messages to the queue.
-async fn give_back(messages: Vec<NoRoom>) {
-    for message in messages {
-        let rejected = message.acker.reject(BasicRejectOptions { requeue: true });
-        // If the channel is lost, the broker returns the message itself.
-        let _ = rejected.await;
-    }
 }
 
 /// Waits for a permanent error of publishing; never resolves if there is none.

@@ -25,6 +25,8 @@ use tokio::time::timeout;
 
 /// The longest reason of a rebound, in bytes: all headers must fit in one frame (wire-contract: Header frame size).
 const MAX_REASON_LEN: usize = 1024;
+/// How long the connection may take to take messages back.
+const GIVE_BACK_TIMEOUT: Duration = Duration::from_secs(5);
 /// The longest expiration that RabbitMQ accepts, in milliseconds.
 const MAX_EXPIRATION: u128 = u32::MAX as u128;
 
@@ -116,6 +118,32 @@ impl DeliveryHandle {
             .with_expiration(expiration.to_string().into())
             .with_delivery_mode(delivery_mode(settings.persistent)))
     }
+}
+
+/// A delivery whose body was left out, because it does not fit beside other messages.
+pub(super) struct NoRoom {
+    pub(super) acker: Acker,
+    /// The size of the body in bytes.
+    pub(super) size: usize,
+}
+
+/// Returns messages to the queue. Returns false if the connection does not take them in time; then its end returns them.
+pub(super) async fn give_back(messages: Vec<NoRoom>) -> bool {
+    let returning = async {
+        for message in messages {
+            let rejected = message.acker.reject(BasicRejectOptions { requeue: true });
+            // If the channel is lost, the broker returns the message itself.
+            let _ = rejected.await;
+        }
+    };
+    let is_done = timeout(GIVE_BACK_TIMEOUT, returning).await.is_ok();
+    if !is_done {
+        tracing::warn!(
+            seconds = GIVE_BACK_TIMEOUT.as_secs(),
+            "The connection did not take messages back for which there is no memory."
+        );
+    }
+    is_done
 }
 
 fn unix_millis() -> i64 {

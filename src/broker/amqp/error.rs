@@ -1,10 +1,12 @@
 //! Errors of the broker: whether a retry can help, and what the operator can do.
 
+use super::connection::RESPONSE_TIMEOUT;
 use crate::{
     broker::transport::PublishErrorKind,
     clients::tls::{self, Peer},
 };
 use lapin::{Error, ErrorKind, protocol::AMQPError};
+use std::time::Duration;
 
 /// How many refusals of a lock in a row are final. A broker that has just started refuses requests until it has loaded
 /// its users and queues.
@@ -49,9 +51,17 @@ impl BrokerError {
         }
     }
 
-    /// The broker did not respond to `operation` in time.
+    /// The broker did not respond to `operation` within [`RESPONSE_TIMEOUT`].
     pub(super) fn no_response(operation: &str) -> Self {
-        Self::Transient(format!("{operation}: no response from the broker"))
+        Self::no_response_within(RESPONSE_TIMEOUT, operation)
+    }
+
+    /// The broker did not respond to `operation` within `limit`.
+    pub(super) fn no_response_within(limit: Duration, operation: &str) -> Self {
+        let seconds = limit.as_secs_f32();
+        Self::Transient(format!(
+            "{operation}: no response from the broker within {seconds} s"
+        ))
     }
 
     pub(super) fn text(&self) -> &str {

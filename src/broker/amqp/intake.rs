@@ -15,11 +15,14 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
     },
+    time::Duration,
 };
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::timeout};
 
 /// The body that a step sends at most by default. The first deliveries are as few as fit if they all have this size.
 const USUAL_MAXIMUM: usize = 10 << 20;
+/// A wait for memory that takes longer than this causes a warning.
+const WARNING: Duration = Duration::from_secs(300);
 /// After as many small messages as the prefetch, it grows by this factor.
 const GROWTH: usize = 10;
 
@@ -146,7 +149,19 @@ impl Intake {
         let cost = MemoryShares::message_cost(size);
         let limit = self.memory.shares.messages;
         let fits = || self.memory.used.load(SeqCst) + cost <= limit;
-        self.memory.wait_until(fits).await;
+        let mut seconds = 0;
+        while timeout(WARNING, self.memory.wait_until(fits))
+            .await
+            .is_err()
+        {
+            seconds += WARNING.as_secs();
+            tracing::warn!(
+                seconds,
+                size,
+                "No message is consumed: the next one does not fit in memory beside those that are processed. Give the \
+                 container more memory"
+            );
+        }
     }
 }
 

@@ -404,7 +404,10 @@ impl Transport for Amqp {
         }
         let stopped = timeout(RESPONSE_TIMEOUT, self.stopped.cancelled());
         if stopped.await.is_err() {
-            tracing::warn!("Consuming did not stop in time.");
+            tracing::warn!(
+                seconds = RESPONSE_TIMEOUT.as_secs(),
+                "Consuming did not stop in time; what the broker still delivers returns to the queue."
+            );
         }
     }
 
@@ -416,7 +419,10 @@ impl Transport for Amqp {
         self.tasks.close();
         let closing = async { tokio::join!(self.tasks.wait(), self.lock.close()) };
         if timeout(CLOSE_TIMEOUT, closing).await.is_err() {
-            tracing::warn!("The connections to the broker did not close in time and are dropped.");
+            tracing::warn!(
+                seconds = CLOSE_TIMEOUT.as_secs(),
+                "The connections to the broker did not close in time and are dropped."
+            );
         }
         self.thread.stop();
         tracing::info!(

@@ -342,6 +342,16 @@ mod tests {
     }
 
     #[test]
+    fn the_time_of_one_sent_alone_doubles_up_to_320_seconds() {
+        let mut pending = pending();
+        for seconds in [5, 10, 20, 40, 80, 160, 320, 320] {
+            assert_eq!(pending.isolation_timeout(), Duration::from_secs(seconds));
+            pending.isolate();
+            pending.clear_isolation();
+        }
+    }
+
+    #[test]
     fn without_a_limit_there_is_always_another_attempt() {
         let policy = policy(None);
         let mut pending = pending();

@@ -69,7 +69,9 @@ pub(super) struct InFlightPublishes<'a> {
     isolated: bool,
     /// Nothing is sent before this time, unless the confirms arrive earlier.
     paused_until: Option<Instant>,
-    /// How long to wait for a confirm while nothing else is sent.
+    /// That time is over, and the log says so.
+    is_pause_over: bool,
+    /// How long to wait for the confirm of the message that was sent alone.
     isolation_timeout: Duration,
 }
 
@@ -82,6 +84,7 @@ impl<'a> InFlightPublishes<'a> {
             last_number: 0,
             isolated: false,
             paused_until: None,
+            is_pause_over: false,
             isolation_timeout: DRAIN_BEFORE_ISOLATION,
         }
     }
@@ -90,7 +93,7 @@ impl<'a> InFlightPublishes<'a> {
     pub(super) async fn send(&mut self, exchange: &ShortString, mut pending: PendingPublish) {
         self.isolated = pending.must_go_alone();
         if self.isolated {
-            self.paused_until = None;
+            self.end_pause();
             self.isolation_timeout = pending.isolation_timeout();
         }
         pending.mark_sent(self.attempts.is_empty());
@@ -170,21 +173,49 @@ impl<'a> InFlightPublishes<'a> {
     pub(super) fn paused_until(&mut self, next_must_go_alone: bool) -> Option<Instant> {
         let is_paused = (self.isolated || next_must_go_alone) && !self.attempts.is_empty();
         if !is_paused {
-            self.paused_until = None;
+            self.end_pause();
             return None;
         }
+        let limit = if self.isolated {
+            self.isolation_timeout
+        } else {
+            DRAIN_BEFORE_ISOLATION
+        };
         let now = Instant::now();
-        let end = *self
-            .paused_until
-            .get_or_insert(now + self.isolation_timeout);
+        let end = *self.paused_until.get_or_insert(now + limit);
         if end > now {
             return Some(end);
         }
         // A confirm may take a long time, and the other messages must not wait for it.
+        if !std::mem::replace(&mut self.is_pause_over, true) {
+            warn_unconfirmed(self.isolated, limit);
+        }
         self.unconfirmed
             .all_mut()
             .for_each(PendingPublish::clear_isolation);
         self.isolated = false;
         None
+    }
+
+    fn end_pause(&mut self) {
+        self.paused_until = None;
+        self.is_pause_over = false;
+    }
+}
+
+fn warn_unconfirmed(is_alone: bool, limit: Duration) {
+    let seconds = limit.as_secs();
+    if is_alone {
+        tracing::warn!(
+            seconds,
+            "The broker has not confirmed in time an event that was sent alone, to see whether it is the one that the \
+             broker rejects. The others are sent meanwhile."
+        );
+    } else {
+        tracing::warn!(
+            seconds,
+            "The broker has not confirmed in time what was sent before an event that has to be sent alone. It is sent \
+             together with others."
+        );
     }
 }

@@ -202,8 +202,12 @@ impl PublishTask {
         ChannelEnd::Lost(self.drain_after_loss(error, in_flight).await)
     }
 
-    /// Sends all retries that are due, up to the first that must be sent alone.
+    /// Sends all retries that are due, up to the first that must be sent alone. That one waits for the confirms of others.
     async fn send_due(&mut self, in_flight: &mut InFlightPublishes<'_>) {
+        let is_alone = self.retries.next_must_go_alone();
+        if in_flight.paused_until(is_alone).is_some() {
+            return;
+        }
         while let Some(due) = self.retries.pop_due() {
             self.send(due, in_flight).await;
             if in_flight.is_isolated() || self.retries.next_must_go_alone() {
@@ -292,7 +296,15 @@ impl PublishTask {
             error = more_specific(Some(error), other);
         }
         // lapin ends all attempts when the channel is lost. If it misses one, its message is still retried here.
-        for pending in in_flight.into_unconfirmed() {
+        let missed: Vec<_> = in_flight.into_unconfirmed().collect();
+        if !missed.is_empty() {
+            tracing::warn!(
+                seconds = DRAIN_TIMEOUT.as_secs(),
+                events = missed.len(),
+                "The channel is lost, and nothing says in time what became of its last events. They are sent again."
+            );
+        }
+        for pending in missed {
             self.handle_attempt(pending, Err(AttemptError::from_loss(error.clone())));
         }
         error

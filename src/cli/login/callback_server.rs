@@ -173,3 +173,43 @@ async fn send(socket: &mut TcpStream, (status, text): Page) -> io::Result<()> {
     socket.write_all(response.as_bytes()).await?;
     socket.shutdown().await
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::oauth2::ClientRegistration;
+    use std::collections::BTreeMap;
+    use tokio::time::Instant;
+
+    fn authorization() -> Authorization {
+        let url = Url::parse("https://login.example.com").unwrap();
+        let client = ClientRegistration {
+            id: "id".into(),
+            secret: None,
+            token_url: url.clone(),
+            refresh_url: url.clone(),
+            auth_url: Some(url),
+            revoke_url: None,
+            scopes: vec![],
+            authorize_params: BTreeMap::new(),
+        };
+        Authorization::new(&client, "http://127.0.0.1:5000/callback".into(), None)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_connection_is_closed_after_10_seconds() {
+        let server = CallbackServer::bind(0).await.unwrap();
+        let (sender, _response) = oneshot::channel();
+        let (address, start) = (server.0.local_addr().unwrap(), Instant::now());
+        let silent = async {
+            let mut connection = TcpStream::connect(address).await.unwrap();
+            connection.read(&mut [0; 10]).await
+        };
+        let authorization = authorization();
+        select! {
+            () = server.serve(&authorization, sender) => panic!("it serves until it is dropped"),
+            read = silent => assert_eq!(read.unwrap(), 0),
+        }
+        assert_eq!(start.elapsed().as_secs(), 10);
+    }
+}

@@ -11,7 +11,7 @@ use std::time::Duration;
 /// The time limit for a connection: name lookup, TCP and TLS.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the server may send nothing, from the first byte of the request on.
-const READ_TIMEOUT: Duration = Duration::from_secs(60);
+pub(super) const READ_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a connection is kept that nobody uses.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// How many redirects a client follows.

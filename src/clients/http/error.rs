@@ -17,6 +17,9 @@ pub(crate) enum HttpError {
     /// There is no response, or its body is not as expected.
     #[error("{reason}")]
     NoResponse { reason: String, is_transient: bool },
+    /// The response, or its body, did not come in time.
+    #[error("no response{from}: timed out after {} s", limit.as_secs_f32())]
+    TimedOut { from: String, limit: Duration },
     /// The response is larger than the limit.
     #[error("the response is larger than the limit of {0}")]
     TooLarge(SizeLimit),
@@ -31,14 +34,22 @@ pub(crate) enum HttpError {
 }
 
 impl HttpError {
-    /// Creates the error of a request that took too long.
-    pub(super) fn timed_out() -> Self {
-        Self::NoResponse {
-            reason: "no response: timed out".to_owned(),
-            is_transient: true,
+    /// Creates the error of a request that took longer than `limit`.
+    pub(super) fn timed_out(limit: Duration, url: &Url) -> Self {
+        let from = format!(" from {}", redacted_url(url));
+        Self::TimedOut { from, limit }
+    }
+
+    /// Tells which limit has struck, if one has.
+    pub(crate) fn with_limit(self, limit: Duration) -> Self {
+        match self {
+            Self::TimedOut { from, .. } => Self::TimedOut { from, limit },
+            error => error,
         }
     }
 
+    /// Creates the error of a request. If it took too long, the limit is the client's; for another one, see
+    /// [`Self::with_limit`].
     pub(super) fn from_reqwest(error: reqwest::Error) -> Self {
         let from = error
             .url()
@@ -46,6 +57,10 @@ impl HttpError {
             .unwrap_or_default();
         let is_transient = !error.is_builder() && !error.is_redirect();
         let error = error.without_url();
+        if error.is_timeout() && !error.is_connect() {
+            let limit = client::READ_TIMEOUT;
+            return Self::TimedOut { from, limit };
+        }
         let reason = if error.is_timeout() {
             timeout_text(&error)
         } else if let Some(advice) = tls_advice(&error) {
@@ -84,7 +99,7 @@ impl HttpError {
     /// The status of the response, if there is one.
     pub(crate) fn status(&self) -> Option<StatusCode> {
         match self {
-            Self::NoResponse { .. } | Self::TooLarge(_) => None,
+            Self::NoResponse { .. } | Self::TimedOut { .. } | Self::TooLarge(_) => None,
             Self::Status { status, .. } => Some(*status),
         }
     }
@@ -93,6 +108,7 @@ impl HttpError {
     pub(crate) fn is_transient(&self) -> bool {
         match self {
             Self::NoResponse { is_transient, .. } => *is_transient,
+            Self::TimedOut { .. } => true,
             Self::TooLarge(_) => false,
             Self::Status { status, .. } => {
                 status.is_server_error()
@@ -108,7 +124,7 @@ impl HttpError {
 
     pub(super) fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::NoResponse { .. } | Self::TooLarge(_) => None,
+            Self::NoResponse { .. } | Self::TimedOut { .. } | Self::TooLarge(_) => None,
             Self::Status { retry_after, .. } => *retry_after,
         }
     }
@@ -117,7 +133,7 @@ impl HttpError {
     pub(crate) fn without_contents(&self) -> String {
         match self {
             Self::NoResponse { reason, .. } => reason.clone(),
-            Self::TooLarge(_) => self.to_string(),
+            Self::TimedOut { .. } | Self::TooLarge(_) => self.to_string(),
             Self::Status { status, url, .. } => format!("{status} from {url}"),
         }
     }

@@ -16,6 +16,7 @@ use std::{
     fmt,
     time::{Duration, SystemTime},
 };
+use tokio::time::{Instant, timeout};
 
 mod address;
 mod challenge;
@@ -129,7 +130,12 @@ pub(crate) async fn send_with_retry(
 ) -> Result<ResponseBody, HttpError> {
     retry(policy, || {
         let request = build_request().timeout(policy.timeout);
-        async { read(send(request).await?, limit).await }
+        async {
+            let reading = async { read(send(request).await?, limit).await };
+            reading
+                .await
+                .map_err(|error| error.with_limit(policy.timeout))
+        }
     })
     .await
 }
@@ -143,8 +149,17 @@ pub(crate) async fn send_ignoring_body(
     retry(policy, || {
         let request = build_request().timeout(policy.timeout);
         async {
-            let response = send(request).await?;
-            let _ = tokio::time::timeout(DRAIN_TIMEOUT, read(response, SizeLimit::STATUS)).await;
+            let sent = send(request).await;
+            let response = sent.map_err(|error| error.with_limit(policy.timeout))?;
+            let url = redacted_url(response.url());
+            let rest = read(response, SizeLimit::STATUS);
+            if timeout(DRAIN_TIMEOUT, rest).await.is_err() {
+                tracing::info!(
+                    seconds = DRAIN_TIMEOUT.as_secs(),
+                    url,
+                    "The rest of a response that is not needed did not come in time. Its connection is closed."
+                );
+            }
             Ok(())
         }
     })
@@ -190,14 +205,25 @@ pub(crate) async fn send_without_redirects(request: RequestBuilder) -> Result<Re
     }
 }
 
-/// Limits the time that `work` may take.
-pub(crate) async fn with_timeout<T>(
+/// Sends a request and reads its body within `limit`. The time of `between` does not count: it gets the response, and its
+/// result is returned with the body.
+pub(crate) async fn send_and_read<T>(
+    request: RequestBuilder,
     limit: Duration,
-    work: impl Future<Output = Result<T, HttpError>>,
-) -> Result<T, HttpError> {
-    tokio::time::timeout(limit, work)
-        .await
-        .unwrap_or_else(|_| Err(HttpError::timed_out()))
+    size: SizeLimit,
+    between: impl AsyncFnOnce(&Response) -> T,
+) -> Result<(ResponseBody, T), HttpError> {
+    let started = Instant::now();
+    let (client, request) = request.build_split();
+    let request = request.map_err(HttpError::from_reqwest)?;
+    let url = request.url().clone();
+    let late = |_| HttpError::timed_out(limit, &url);
+    let sending = send(RequestBuilder::from_parts(client, request));
+    let response = timeout(limit, sending).await.map_err(late)??;
+    let left = limit.saturating_sub(started.elapsed());
+    let between = between(&response).await;
+    let body = timeout(left, read(response, size)).await.map_err(late)??;
+    Ok((body, between))
 }
 
 /// Reads the body of a response. Stops reading at the limit.
@@ -225,6 +251,8 @@ pub(crate) async fn read(
 pub(crate) enum CutOff {
     /// The connection was lost.
     Ended,
+    /// The time of the request is over.
+    TimedOut,
     /// The body is longer than the limit.
     TooLong,
 }
@@ -235,7 +263,14 @@ pub(crate) async fn read_into(
     mut response: Response,
     limit: usize,
 ) -> Result<(), CutOff> {
-    while let Some(chunk) = response.chunk().await.map_err(|_| CutOff::Ended)? {
+    let cut_off = |error: reqwest::Error| {
+        if error.is_timeout() {
+            CutOff::TimedOut
+        } else {
+            CutOff::Ended
+        }
+    };
+    while let Some(chunk) = response.chunk().await.map_err(cut_off)? {
         body.extend_from_slice(&chunk);
         if body.len() > limit {
             return Err(CutOff::TooLong);

@@ -31,10 +31,10 @@ pub(crate) struct NoResponse {
     pub(crate) is_invalid: bool,
 }
 
-impl From<reqwest::Error> for NoResponse {
-    fn from(error: reqwest::Error) -> Self {
+impl From<&reqwest::Error> for NoResponse {
+    fn from(error: &reqwest::Error) -> Self {
         Self {
-            reason: reason(&error),
+            reason: reason(error),
             is_unsent: error.is_connect(),
             is_invalid: error.is_builder(),
         }
@@ -42,6 +42,16 @@ impl From<reqwest::Error> for NoResponse {
 }
 
 impl NoResponse {
+    /// Why a request with a time limit of its own has no response.
+    fn within(limit: Duration, error: &reqwest::Error) -> Self {
+        let mut failed = Self::from(error);
+        if error.is_timeout() && !error.is_connect() {
+            let seconds = limit.as_secs_f32();
+            failed.reason = format!("timed out after {seconds} s, the `timeout` of the request");
+        }
+        failed
+    }
+
     fn stood_still(limit: Duration) -> Self {
         Self {
             reason: format!(
@@ -68,14 +78,18 @@ async fn execute_within(
     mut request: Request,
     limit: Duration,
 ) -> Result<Response, NoResponse> {
-    if request.timeout().is_some() {
-        return Ok(client.execute(request).await?);
+    if let Some(own) = request.timeout().copied() {
+        let sent = client.execute(request).await;
+        return sent.map_err(|error| NoResponse::within(own, &error));
     }
     let moves = Moves::default();
     moves.watch(&mut request);
     tokio::select! {
         biased;
-        response = client.execute(request) => Ok(paced_within(response?, limit)),
+        response = client.execute(request) => match response {
+            Ok(response) => Ok(paced_within(response, limit)),
+            Err(error) => Err(NoResponse::from(&error)),
+        },
         () = moves.stood_still(limit) => Err(NoResponse::stood_still(limit)),
     }
 }

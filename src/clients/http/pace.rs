@@ -136,7 +136,8 @@ mod tests {
             let error = paced(response(2, 1, delay)).bytes().await.unwrap_err();
             let shown = with_causes(&error);
             assert!(
-                shown.contains("for 60 s") && shown.contains("`timeout`"),
+                shown.contains("nothing of the response came for 60 s")
+                    && shown.contains("`timeout`"),
                 "{shown}"
             );
             assert_eq!(start.elapsed().as_secs(), 60);

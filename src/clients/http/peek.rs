@@ -1,5 +1,6 @@
 //! Looks at the body of a response before its reader does.
 
+use super::{reason, redacted_url};
 use ::http::response::Parts;
 use futures_util::{StreamExt, stream};
 use reqwest::{Body, Response, ResponseBuilderExt};
@@ -28,7 +29,13 @@ pub(crate) async fn peek(mut response: Response, limit: usize) -> (Response, Str
         }
     };
     // What comes later is still in the body.
-    let _ = timeout(PEEK_TIME, reading).await;
+    if timeout(PEEK_TIME, reading).await.is_err() {
+        tracing::warn!(
+            seconds = PEEK_TIME.as_secs(),
+            url = redacted_url(response.url()),
+            "The start of a response, which may say what its status means, did not come in time. What has come counts."
+        );
+    }
     let start = read
         .iter()
         .flatten()
@@ -60,13 +67,19 @@ pub(crate) async fn detached(mut response: Response, limit: usize, time: Duratio
         }
         Ok::<_, reqwest::Error>(true)
     };
-    let is_whole = matches!(timeout(time, reading).await, Ok(Ok(true)));
+    let why_not_whole = match timeout(time, reading).await {
+        Ok(Ok(true)) => None,
+        Ok(Ok(false)) => Some(format!("it has more than {limit} bytes")),
+        Ok(Err(error)) => Some(reason(&error)),
+        Err(_) => Some(format!("it did not come within {} s", time.as_secs_f32())),
+    };
     kept.truncate(limit);
-    let body = if is_whole {
-        Body::from(kept)
-    } else {
-        let rest = io::Error::other("the rest of the response was not kept");
-        Body::wrap_stream(stream::iter([Ok(kept), Err(rest)]))
+    let body = match why_not_whole {
+        None => Body::from(kept),
+        Some(why) => {
+            let rest = io::Error::other(format!("the rest of the response was not kept: {why}"));
+            Body::wrap_stream(stream::iter([Ok(kept), Err(rest)]))
+        }
     };
     ::http::Response::from_parts(head, body).into()
 }
@@ -84,7 +97,9 @@ pub(super) fn take_head(response: &mut Response) -> Parts {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::captured_log::CapturedLog;
     use futures_util::stream::pending;
+    use tokio::time::Instant;
 
     const URL: &str = "https://api.test/items?page=2";
 
@@ -118,7 +133,14 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_start_that_does_not_come_is_not_waited_for() {
+        let (log, start) = (CapturedLog::begin(), Instant::now());
         let (mut response, seen) = peek(response(&["ab"], false), 9).await;
+        assert_eq!(start.elapsed(), Duration::from_secs(10));
+        // Without the query, which can have secrets.
+        log.assert_one(&[
+            "The start of a response",
+            "seconds=10 url=\"https://api.test/items\"",
+        ]);
         assert_eq!(seen, "ab");
         assert_eq!(response.chunk().await.unwrap().unwrap(), "ab");
     }
@@ -133,16 +155,25 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_detached_response_that_is_cut_ends_with_an_error() {
-        for (chunks, ends, limit) in [
-            (&["abc", "d"][..], true, 3),
-            (&["abcdef"], true, 3),
-            (&["abc"], false, 9),
+        let too_long = "was not kept: it has more than 3 bytes";
+        for (chunks, ends, limit, seconds, told) in [
+            (&["abc", "d"][..], true, 3, 0, too_long),
+            (&["abcdef"], true, 3, 0, too_long),
+            (
+                &["abc"],
+                false,
+                9,
+                5,
+                "was not kept: it did not come within 5 s",
+            ),
         ] {
+            let start = Instant::now();
             let mut response =
                 detached(response(chunks, ends), limit, Duration::from_secs(5)).await;
+            assert_eq!(start.elapsed().as_secs(), seconds);
             assert_eq!(response.chunk().await.unwrap().unwrap(), "abc");
             let error = response.chunk().await.unwrap_err();
-            assert!(format!("{error:?}").contains("not kept"), "{error:?}");
+            assert!(format!("{error:?}").contains(told), "{error:?}");
         }
     }
 }

@@ -83,3 +83,27 @@ pub(crate) fn can_repeat(
         _ => idempotent,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_delay_of_more_than_30_seconds_is_not_waited_for() {
+        for (asked, is_waited_for) in [(30, true), (31, false)] {
+            let response = ::http::Response::builder()
+                .status(429)
+                .header("retry-after", asked)
+                .body("")
+                .unwrap();
+            let budget = RetryBudget::new();
+            let mut resends = Resends::new(&budget, true);
+            let delay = resends.after(&response.into(), true, true, false);
+            assert_eq!(delay.is_some(), is_waited_for, "{asked}: {delay:?}");
+            assert!(
+                delay.is_none_or(|delay| delay.as_secs() == asked),
+                "{delay:?}"
+            );
+        }
+    }
+}

@@ -19,10 +19,7 @@ use reqwest::{
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use std::{sync::Arc, time::Duration};
-use tokio::{
-    sync::{Semaphore, SemaphorePermit},
-    time::Instant,
-};
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio_util::sync::CancellationToken;
 
 /// The error of every call if object storage is not configured.
@@ -224,19 +221,19 @@ impl ObjectStorage {
         limit: SizeLimit,
     ) -> Result<(Bytes, [Option<SemaphorePermit<'_>>; 2]), HttpError> {
         let slot = self.downloads.acquire().await.ok();
-        let (started, timeout) = (Instant::now(), self.policy.timeout);
         let request = self.authorize(self.http.get(self.object_url(id)));
-        let response = http::with_timeout(timeout, http::send(request)).await?;
         // The wait for memory is not part of the time limit, because the storage does not cause it.
-        let left = timeout.saturating_sub(started.elapsed());
-        // Without a length, the body may be as large as the limit.
-        let length = response
-            .content_length()
-            .and_then(|length| usize::try_from(length).ok());
-        let size = length.map_or(limit.bytes, |length| length.min(limit.bytes));
-        let memory = self.memory_budget.acquire_many(budget_units(size));
-        let memory = memory.await.ok();
-        let response = http::with_timeout(left, http::read(response, limit)).await?;
+        let wait_for_memory = async |response: &Response| {
+            // Without a length, the body may be as large as the limit.
+            let length = response
+                .content_length()
+                .and_then(|length| usize::try_from(length).ok());
+            let size = length.map_or(limit.bytes, |length| length.min(limit.bytes));
+            let memory = self.memory_budget.acquire_many(budget_units(size));
+            memory.await.ok()
+        };
+        let sent = http::send_and_read(request, self.policy.timeout, limit, wait_for_memory);
+        let (response, memory) = sent.await?;
         Ok((response.body, [slot, memory]))
     }
 
@@ -276,7 +273,10 @@ impl ObjectStorage {
                 })
                 .await
             }
-            None => http::send(request(&self.streams).timeout(STREAM_TIMEOUT).body(body)).await,
+            None => {
+                let sent = http::send(request(&self.streams).timeout(STREAM_TIMEOUT).body(body));
+                sent.await.map_err(|error| error.with_limit(STREAM_TIMEOUT))
+            }
         };
         let body = match response {
             Ok(response) => http::read(response, SizeLimit::STATUS).await,

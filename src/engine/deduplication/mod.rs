@@ -127,6 +127,7 @@ impl Deduplication {
             && !log.catch_up(START_LIMIT).await
         {
             tracing::warn!(
+                seconds = START_LIMIT.as_secs(),
                 "The log of finished messages is not read: what earlier processes and other replicas have finished may be \
                  processed again, and its events have the same ids"
             );
@@ -145,8 +146,13 @@ impl Deduplication {
         // Another replica may have finished it just before it was killed.
         if delivery.redelivered
             && let Some(log) = &self.log
+            && !log.catch_up(CATCH_UP_LIMIT).await
         {
-            log.catch_up(CATCH_UP_LIMIT).await;
+            tracing::warn!(
+                seconds = CATCH_UP_LIMIT.as_secs(),
+                "The log of finished messages is not read in time for a message that arrived again. It is processed: if \
+                 another replica has finished it, its events have the same ids"
+            );
         }
         loop {
             match self.try_claim(identity, delivery.redelivered) {

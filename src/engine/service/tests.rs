@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::{
+    captured_log::CapturedLog,
     component::{context::ServiceContext, message::Message},
     oauth2::OAuth2,
 };
@@ -10,6 +11,7 @@ use emulator::{
     provider::{Knobs, Provider, ProviderConfig},
 };
 use serde_json::Map;
+use std::time::Duration;
 use wiremock::{
     Mock, MockServer, ResponseTemplate,
     matchers::{method, path},
@@ -249,4 +251,34 @@ async fn a_secret_is_read_alone_and_in_a_list() {
             "no updateKeys"
         );
     }
+}
+
+#[tokio::test]
+async fn a_call_that_takes_minutes_is_named_in_the_log() {
+    async fn list(_: Message<Value>, _: crate::Context) -> anyhow::Result<()> {
+        Ok(())
+    }
+    async fn verify(_: ServiceContext) -> anyhow::Result<Verified> {
+        tokio::time::advance(Duration::from_secs(301)).await;
+        // So that the call is looked at.
+        tokio::task::yield_now().await;
+        Ok(Verified::Yes)
+    }
+    // While a blocking task runs, tokio does not move a paused clock by itself.
+    tokio::time::pause();
+    let (_clock, dropped) = std::sync::mpsc::channel::<()>();
+    tokio::task::spawn_blocking(move || dropped.recv());
+    let platform = Emulated::start(PlatformConfig::default()).await.unwrap();
+    let component =
+        Component::new(r#"{ "title": "T", "actions": { "list": { "main": "./l.rs" } } }"#);
+    let component = component.unwrap().action("list", list);
+    let component = component.verify_credentials(verify);
+    let log = CapturedLog::begin();
+    let (url, result) = (platform.url(), platform.result_url("exec"));
+    call("verifyCredentials", &json!({}), &url, &result, component).await;
+    assert!(platform.results().pop().unwrap().success);
+    log.assert_one(&[
+        "The component has been working on this call for minutes",
+        "seconds=300",
+    ]);
 }

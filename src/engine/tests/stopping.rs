@@ -1,8 +1,8 @@
 //! What happens to messages and events when the process stops.
 
 use super::*;
-use crate::component::emitter::Emitter;
-use tokio::sync::mpsc;
+use crate::{captured_log::CapturedLog, component::emitter::Emitter};
+use tokio::{sync::mpsc, time::Instant};
 
 #[tokio::test(start_paused = true)]
 async fn a_running_message_is_finished_before_the_stop() {
@@ -21,13 +21,18 @@ async fn a_running_message_is_finished_before_the_stop() {
 #[tokio::test(start_paused = true)]
 async fn nothing_is_settled_after_the_shutdown_timeout() {
     for is_confirmed in [true, false] {
+        let log = CapturedLog::begin();
         let mut rig = Rig::start(acts(
             |message, cx| async move { cx.data(&message.body).await },
         ))
         .await;
         rig.deliver("m", json!(1));
         let event = rig.broker.published().await;
-        rig.stop().await.unwrap();
+        let start = Instant::now();
+        rig.shutdown.graceful.cancel();
+        (&mut rig.running).await.unwrap().unwrap();
+        assert_eq!(start.elapsed().as_secs(), 25);
+        log.assert_one(&["The time to finish running messages is over", "seconds=25"]);
         if is_confirmed {
             event.confirm();
         } else {

@@ -1,17 +1,30 @@
 //! A module that takes long: `PROCESS_TIMEOUT`, and the warnings of what has no limit.
 
 use super::*;
-use crate::engine::hooks::warn_while_slow;
-use std::{
-    io,
-    sync::{Mutex, PoisonError},
+use crate::{
+    broker::amqp::{
+        Amqp,
+        simulated::{SimulatedBroker, Simulation},
+    },
+    captured_log::CapturedLog,
+    component::{context::HookContext, module::Action},
+    engine::{
+        account::AccountCredentials,
+        deduplication::Deduplication,
+        hooks::{self, warn_while_slow},
+        value_room::ValueRoom,
+    },
+    protocol::StepIdentity,
+    settings::{MemoryShares, Mode, Settings},
 };
-use tokio::sync::mpsc;
+use http_double::{PreparedResponse, ScriptedDouble};
+use tokio::{sync::mpsc, time::Instant};
 
 const LIMIT: [(&str, &str); 1] = [("PROCESS_TIMEOUT", "500")];
 
 #[tokio::test(start_paused = true)]
 async fn a_module_that_takes_too_long_is_stopped() {
+    let log = CapturedLog::begin();
     let (sender, mut contexts) = mpsc::unbounded_channel();
     let component = acts(move |message, cx| {
         let sender = sender.clone();
@@ -35,6 +48,10 @@ async fn a_module_that_takes_too_long_is_stopped() {
         "{text}"
     );
     assert!(cancelled.is_cancelled());
+    log.assert_one(&[
+        "The module took longer than ELASTICIO_PROCESS_TIMEOUT and is stopped",
+        "milliseconds=500",
+    ]);
     rig.assert_settled(slow, Verdict::Rejected).await;
     // A task that the module has left behind can do no harm.
     let error = emitter.data(&"late").await.unwrap_err();
@@ -63,6 +80,7 @@ async fn events_from_before_the_limit_are_waited_for() {
 
 #[tokio::test(start_paused = true)]
 async fn without_a_setting_a_module_may_take_hours() {
+    let log = CapturedLog::begin();
     let mut rig = Rig::start(acts(|message, cx| async move {
         tokio::time::sleep(Duration::from_secs(5 * 3600)).await;
         cx.data(&message.body).await
@@ -71,56 +89,26 @@ async fn without_a_setting_a_module_may_take_hours() {
     let delivery = rig.deliver("1", json!(1));
     tokio::time::sleep(Duration::from_secs(5 * 3600)).await;
     rig.confirm(Route::Data).await;
+    let warning = "The module has been processing this message for minutes";
+    assert!((59..=60).contains(&log.count(&[warning])));
+    log.assert_one(&[warning, "seconds=17700"]);
     rig.assert_settled(delivery, Verdict::Acknowledged).await;
     rig.stop().await.unwrap();
 }
 
-/// A log that can be read.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let mut log = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        log.write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Log {
-    /// Logs what happens on this thread until the guard is dropped.
-    fn capture(&self) -> tracing::subscriber::DefaultGuard {
-        let log = self.clone();
-        let lines = tracing_subscriber::fmt()
-            .with_writer(move || log.clone())
-            .finish();
-        tracing::subscriber::set_default(lines)
-    }
-
-    fn count(&self, text: &str) -> usize {
-        let log = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        String::from_utf8_lossy(&log).matches(text).count()
-    }
-}
-
 #[tokio::test(start_paused = true)]
 async fn slow_work_is_named_in_the_log_every_five_minutes() {
-    let log = Log::default();
-    let _capture = log.capture();
+    let log = CapturedLog::begin();
     let work = tokio::time::sleep(Duration::from_secs(901));
     warn_while_slow("the hook is slow", work).await;
-    assert_eq!(log.count("the hook is slow"), 3);
+    assert_eq!(log.count(&["the hook is slow"]), 3);
     warn_while_slow("the other is not", async {}).await;
-    assert_eq!(log.count("the other is not"), 0);
+    assert_eq!(log.count(&["the other is not"]), 0);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_broker_that_confirms_nothing_is_named_in_the_log() {
-    let log = Log::default();
-    let _capture = log.capture();
+    let log = CapturedLog::begin();
     let mut rig = Rig::start(acts(|message, cx| async move {
         // Not awaited.
         let emitter = cx.emitter();
@@ -133,10 +121,134 @@ async fn a_broker_that_confirms_nothing_is_named_in_the_log() {
     let event = rig.broker.published().await;
     tokio::time::sleep(Duration::from_secs(601)).await;
     assert_eq!(
-        log.count("waiting for minutes for the broker to confirm"),
+        log.count(&["waiting for minutes for the broker to confirm"]),
         2
     );
     event.confirm();
     rig.assert_settled(delivery, Verdict::Acknowledged).await;
+    rig.stop().await.unwrap();
+}
+
+/// A component whose hooks take 301 seconds.
+struct SlowHooks;
+
+impl SlowHooks {
+    async fn work() -> anyhow::Result<()> {
+        tokio::time::sleep(Duration::from_secs(301)).await;
+        Ok(())
+    }
+}
+
+impl Action for SlowHooks {
+    type Config = Value;
+    type Input = Value;
+    type Output = Value;
+
+    async fn startup(&self, _cx: HookContext<Value>) -> anyhow::Result<Value> {
+        Self::work().await.map(|()| json!({}))
+    }
+
+    async fn init(&self, _cx: HookContext<Value>) -> anyhow::Result<()> {
+        Self::work().await
+    }
+
+    async fn shutdown(&self, _cx: HookContext<Value>, _state: Value) -> anyhow::Result<()> {
+        Self::work().await
+    }
+
+    async fn process(&self, _message: Message<Value>, _cx: Context<Value>) -> anyhow::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn hooks_that_take_minutes_are_named_in_the_log() {
+    let component = Component::new(DESCRIPTOR).unwrap().action("act", SlowHooks);
+    let (transport, _broker) = memory::channel(0);
+    let server = ScriptedDouble::start().await.unwrap();
+    server.respond("", [PreparedResponse::json(200, &json!({}))]);
+    let settings = settings(&[("API_URI", &server.url())]);
+    let (step, http) = (in_memory::empty_step(), http::client_without_redirects());
+    let engine = in_memory::engine(&component, settings, step, transport, http.unwrap()).unwrap();
+    let platform = engine.account.platform.clone();
+    let credentials = AccountCredentials::new(engine.account.clone(), None);
+    let context = || credentials.service_context("act", &engine.clients);
+    let (log, module) = (CapturedLog::begin(), &*engine.module);
+    hooks::startup(module, context(), &platform).await.unwrap();
+    hooks::init(module, context()).await.unwrap();
+    hooks::shutdown(module, context(), &platform).await.unwrap();
+    for warning in [
+        "The startup hook has been running for minutes",
+        "The init hook has been running for minutes",
+        "The shutdown hook has been running for minutes",
+    ] {
+        log.assert_one(&[warning, "seconds=300"]);
+    }
+}
+
+/// The broker falls silent, so the log of finished messages cannot be read.
+#[tokio::test(start_paused = true)]
+async fn a_silent_log_of_finished_messages_delays_but_blocks_nothing() {
+    let silent = SimulatedBroker::new(1, usize::MAX, None, |_| {});
+    let _simulation = Simulation::of(silent.clone());
+    silent.declare_exchange("exchange");
+    let Settings {
+        mode: Mode::Run(run),
+        ..
+    } = settings(&[])
+    else {
+        panic!("the settings of a step")
+    };
+    let amqp = Amqp::connect(&run.amqp).await.unwrap();
+    silent.silence(|_, _| true);
+    let log = CapturedLog::begin();
+    let open = |reader| Some(Arc::new(amqp.finished_log(reader)) as _);
+    let step = StepIdentity::default();
+    let deduplication = Deduplication::new(&step, &run.crypto_password, open);
+    let start = Instant::now();
+    deduplication.read_log().await;
+    assert_eq!(start.elapsed().as_secs(), 30);
+    let line = "The log of finished messages is not read: what";
+    log.assert_one(&[line, "seconds=30"]);
+
+    let component = acts(|message, cx| async move { cx.data(&message.body).await });
+    let deduplicated =
+        |engine: &mut Engine<MemoryTransport>| engine.deduplication = Some(deduplication);
+    let mut rig = Rig::changed(component, &[], 0, deduplicated).await;
+    let start = Instant::now();
+    let delivery = rig.redeliver("m", json!(1));
+    assert_eq!(rig.confirm(Route::Data).await, 1);
+    assert_eq!(start.elapsed().as_secs(), 5);
+    log.assert_one(&[
+        "The log of finished messages is not read in time",
+        "seconds=5",
+    ]);
+    rig.assert_settled(delivery, Verdict::Acknowledged).await;
+    rig.stop().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_for_memory_to_parse_is_named_in_the_log() {
+    let log = CapturedLog::begin();
+    let component = acts(|_message, cx| async move { cx.data(&json!(1)).await });
+    // Each body takes 128 KB as a value.
+    let memory = MemoryShares {
+        values: 200 * 1024,
+        ..MemoryShares::new(None)
+    };
+    let small = |engine: &mut Engine<MemoryTransport>| engine.values = ValueRoom::new(&memory);
+    let mut rig = Rig::changed(component, &[], 0, small).await;
+    let deliveries = ["1", "2"].map(|id| rig.deliver(id, json!(vec![0; 3000])));
+    let event = rig.broker.published().await;
+    tokio::time::sleep(Duration::from_secs(601)).await;
+    let line = "The message has been waiting for minutes for memory to parse its body";
+    assert_eq!(log.count(&[line]), 2, "{}", log.text());
+    log.assert_one(&[line, "messageId=\"2\"", "seconds=600"]);
+    event.confirm();
+    rig.assert_settled(deliveries[0], Verdict::Acknowledged)
+        .await;
+    assert_eq!(rig.confirm(Route::Data).await, 1);
+    rig.assert_settled(deliveries[1], Verdict::Acknowledged)
+        .await;
     rig.stop().await.unwrap();
 }

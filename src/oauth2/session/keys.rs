@@ -96,6 +96,13 @@ impl Session {
             // A module that does not wait any more drops its turn.
             let _ = ready.map(|ready| ready.send((record, shared.read.clone(), turn)));
         }
-        Event::KeysSaved(matches!(timeout(TURN, ended).await, Ok(Ok(()))))
+        let ended = timeout(TURN, ended).await;
+        if ended.is_err() {
+            tracing::warn!(
+                seconds = TURN.as_secs(),
+                "A module has not saved its keys in time; the refreshes that wait for it go on"
+            );
+        }
+        Event::KeysSaved(matches!(ended, Ok(Ok(()))))
     }
 }

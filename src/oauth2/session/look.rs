@@ -37,7 +37,11 @@ impl Session {
             Err(error) => return Event::Looked(Look::NotConfigured(error)),
         };
         let field = &resolved.field;
-        let late = |_| Err(StoreError::transient("the platform does not respond"));
+        let late = |_| {
+            let seconds = READ.as_secs();
+            let reason = format!("the platform did not respond within {seconds} s");
+            Err(StoreError::transient(reason))
+        };
         let found = timeout(READ, read(&*store, field, pauses)).await;
         let found = found.unwrap_or_else(late);
         let look = match &found {
@@ -66,6 +70,12 @@ impl Session {
             () = self.0.stopping.cancelled() => return Event::Confirmed(false),
             found = timeout(CONFIRMATION, read(&*store, field, &UNTIL_GONE)) => found,
         };
+        if found.is_err() {
+            tracing::warn!(
+                seconds = CONFIRMATION.as_secs(),
+                "The platform did not say in time whether the credential is gone; it counts as present"
+            );
+        }
         Event::Confirmed(found.is_ok_and(|found| is_gone(&found, field)))
     }
 }

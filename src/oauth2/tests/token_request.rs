@@ -382,7 +382,10 @@ async fn a_silent_provider_times_out() {
         (error.class, error.status, error.outcome_unknown),
         (ErrorClass::Transient, None, true)
     );
-    assert!(error.to_string().contains("timed out"), "{error}");
+    assert!(
+        error.to_string().contains("timed out after 15 s"),
+        "{error}"
+    );
 }
 
 #[tokio::test]

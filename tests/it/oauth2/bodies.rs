@@ -153,7 +153,7 @@ async fn timed_out(method: Method, idempotent: Option<bool>) -> (Error, usize) {
     }
     let error = rig.drive(request.send()).await.unwrap_err();
     assert!(
-        matches!(&error, Error::NoResponse { reason, .. } if reason == "timed out"),
+        matches!(&error, Error::NoResponse { reason, .. } if reason == "timed out after 5 s, the `timeout` of the request"),
         "{error}"
     );
     (error, rig.provider.api_calls().len())

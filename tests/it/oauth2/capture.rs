@@ -36,6 +36,15 @@ impl Capture {
         }
     }
 
+    /// Asserts that one line, and no other, has all of these texts.
+    #[track_caller]
+    pub fn assert_one(&self, texts: &[&str]) {
+        let text = self.text();
+        let has_all = |line: &&str| texts.iter().all(|text| line.contains(text));
+        let count = text.lines().filter(has_all).count();
+        assert_eq!(count, 1, "{texts:?} in:\n{text}");
+    }
+
     /// Everything recorded so far.
     pub fn text(&self) -> String {
         String::from_utf8(self.written.0.lock().unwrap().clone()).unwrap()

@@ -1,6 +1,7 @@
 //! Keys that a module emits: they must not replace a newer token.
 
 use super::{
+    capture::Capture,
     clock::Clock,
     step::{Engine, PATIENCE},
 };
@@ -92,7 +93,7 @@ async fn other_emitted_keys_keep_the_token_of_another_replica() {
 /// A queue that confirms nothing holds up the module that saves, and nobody else.
 #[tokio::test]
 async fn a_save_that_hangs_does_not_keep_others_from_refreshing() {
-    let clock = Clock::paused();
+    let (clock, log) = (Clock::paused(), Capture::begin());
     let config = EmulatorConfig {
         update_keys_over_broker: true,
         ..EmulatorConfig::default()
@@ -113,4 +114,5 @@ async fn a_save_that_hangs_does_not_keep_others_from_refreshing() {
         ended = &mut running => panic!("ended: {ended:?}"),
         () = refreshing => {}
     }
+    log.assert_one(&["A module has not saved its keys in time", "seconds=20"]);
 }

@@ -32,5 +32,6 @@ mod saving;
 mod security;
 mod step;
 mod time;
+mod time_limits;
 mod verify;
 mod warnings;

@@ -1,4 +1,5 @@
 use super::*;
+use crate::captured_log::CapturedLog;
 use futures_util::FutureExt;
 use proptest::prelude::*;
 
@@ -147,8 +148,8 @@ fn without_a_small_limit_the_prefetch_is_the_setting_at_once() {
     assert_eq!(control.current(), 50);
 }
 
-#[test]
-fn a_message_that_does_not_fit_waits_for_the_others() {
+#[tokio::test]
+async fn a_message_that_does_not_fit_waits_for_the_others() {
     let consumers = consumers(48 * MIB);
     assert!(consumers.intake.admit(1, 10 * MIB as u64));
     let (first, left_out) = consumers.receive(1, 10 * MIB);
@@ -162,6 +163,22 @@ fn a_message_that_does_not_fit_waits_for_the_others() {
     assert!(consumers.intake.room_for(5 * MIB).now_or_never().is_some());
     drop(first);
     assert_eq!(used(&consumers), 0, "it is given back once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_for_memory_is_named_in_the_log() {
+    let (consumers, log) = (consumers(48 * MIB), CapturedLog::begin());
+    assert!(consumers.intake.admit(1, 10 * MIB as u64));
+    let (running, _) = consumers.receive(1, 10 * MIB);
+    let waiting = consumers.intake.room_for(5 * MIB);
+    let end = async {
+        tokio::time::sleep(Duration::from_secs(601)).await;
+        running.release();
+    };
+    tokio::join!(waiting, end);
+    let line = "No message is consumed: the next one does not fit in memory";
+    assert_eq!(log.count(&[line]), 2);
+    log.assert_one(&[line, "seconds=600"]);
 }
 
 #[test]

@@ -90,8 +90,12 @@ impl BrokerLock {
         self.0.closing.cancel();
         self.0.queues.close().await;
         self.0.tasks.close();
-        // Tasks that do not end in time end with the thread.
-        let _ = timeout(CLOSE_TIMEOUT, self.0.tasks.wait()).await;
+        if timeout(CLOSE_TIMEOUT, self.0.tasks.wait()).await.is_err() {
+            tracing::warn!(
+                seconds = CLOSE_TIMEOUT.as_secs(),
+                "The tasks of the locks did not end in time. They end with their thread; the broker frees the locks."
+            );
+        }
     }
 }
 
@@ -242,7 +246,9 @@ impl Shared {
             };
             select! {
                 biased;
-                () = self.cancelled_or_timed_out(deadline, reply) => return Err(error),
+                () = self.cancelled_or_timed_out(deadline, reply) => {
+                    return Err(with_time(error, unavailable_since));
+                }
                 () = waiting => {}
             }
         }
@@ -304,6 +310,17 @@ impl Shared {
         let mutex = Arc::default();
         mutexes.insert(name.to_owned(), Arc::downgrade(&mutex));
         mutex
+    }
+}
+
+/// Adds to an error of the broker how long it has been so.
+fn with_time(error: LockError, since: Option<Instant>) -> LockError {
+    match (error, since) {
+        (LockError::Unavailable(reason), Some(since)) => {
+            let seconds = since.elapsed().as_secs();
+            LockError::Unavailable(format!("{reason} (tried for {seconds} s)"))
+        }
+        (error, _) => error,
     }
 }
 

@@ -70,6 +70,6 @@ async fn response<T>(responding: impl Future<Output = lapin::Result<T>>) -> Resu
     let operation = "asking whether the lock is free";
     match timeout(RESPONSE_TIMEOUT, responding).await {
         Ok(response) => response.map_err(|error| BrokerError::new(operation, &error)),
-        Err(_) => Err(BrokerError::no_response(operation)),
+        Err(_) => Err(BrokerError::no_response_within(RESPONSE_TIMEOUT, operation)),
     }
 }

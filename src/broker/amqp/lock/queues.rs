@@ -113,7 +113,7 @@ impl Queues {
             Err(_) => {
                 // The broker may still declare the queue, unless the connection is closed.
                 self.connection.abandon(connection).await;
-                let error = BrokerError::no_response(&declare_operation(name));
+                let error = BrokerError::no_response_within(limit, &declare_operation(name));
                 Err(Failure::Unavailable(error.text().into()))
             }
         }
@@ -138,7 +138,10 @@ impl Queues {
                 let error = describe(&error);
                 tracing::debug!(error, "The lock is released with its connection.");
             }
-            Err(_) => {}
+            Err(_) => tracing::warn!(
+                seconds = RESPONSE_TIMEOUT.as_secs(),
+                "The broker did not confirm that the lock is released. It is released with its connection."
+            ),
         }
         self.connection.abandon(connection).await;
         false
@@ -161,7 +164,7 @@ impl Queues {
     }
 
     async fn stop_probing(&self, connection: Lease<Connection>, error: &BrokerError) {
-        tracing::debug!(
+        tracing::info!(
             error = error.text(),
             "Locks that other replicas hold are tried more rarely."
         );
@@ -237,8 +240,111 @@ fn declare_failure(queue: &ShortString, error: &Error) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::broker::amqp::{connection::AmqpThread, lock::BrokerLock, tests};
+    use crate::{
+        broker::amqp::{
+            connection::AmqpThread,
+            lock::BrokerLock,
+            simulated::{SimulatedBroker, Simulation},
+            tests,
+        },
+        captured_log::CapturedLog,
+    };
     use secrecy::SecretString;
+    use std::future::pending;
+    use tokio::time::Instant;
+
+    /// The locks of a process on a simulated broker.
+    struct Simulated {
+        locks: BrokerLock,
+        broker: SimulatedBroker,
+        log: CapturedLog,
+        _simulation: Simulation,
+    }
+
+    impl Simulated {
+        fn new() -> Self {
+            let broker = SimulatedBroker::new(1, usize::MAX, None, |_| {});
+            let simulation = Simulation::of(broker.clone());
+            let thread = AmqpThread::start().unwrap();
+            let uri = SecretString::from("amqp://user@simulated");
+            let connector = Connector::new(&uri, thread.handle().clone()).unwrap();
+            Self {
+                locks: BrokerLock::new(Arc::new(connector), &thread),
+                broker,
+                log: CapturedLog::begin(),
+                _simulation: simulation,
+            }
+        }
+
+        async fn declare(&self) -> OwnedQueue {
+            let name = "q".into();
+            let declaring = self.locks.0.queues.declare(&name, RESPONSE_TIMEOUT);
+            declaring.await.ok().unwrap()
+        }
+
+        /// The broker does not respond any more. Returns how long `work` takes, in seconds.
+        async fn in_silence<T>(&self, work: impl Future<Output = T>) -> (u64, T) {
+            self.broker.silence(|_, _| true);
+            let start = Instant::now();
+            let done = work.await;
+            (start.elapsed().as_secs(), done)
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_broker_that_does_not_say_who_waits_is_asked_otherwise() {
+        let world = Simulated::new();
+        let _owned = world.declare().await;
+        let queues = &world.locks.0.queues;
+        let (other, delay) = ("other".into(), Duration::from_secs(1));
+        let waiting = queues.wait_until_gone(&other, delay);
+        // The limit, the close of the connection, and the delay.
+        assert_eq!(world.in_silence(waiting).await.0, 5 + 2 + 1);
+        world.log.assert_one(&[
+            "Locks that other replicas hold are tried more rarely.",
+            "asking whether the lock is free: no response from the broker within 5 s",
+        ]);
+        let waiting = queues.wait_until_gone(&other, delay);
+        assert_eq!(world.in_silence(waiting).await.0, 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lock_that_is_not_declared_in_time_is_unavailable() {
+        let world = Simulated::new();
+        let _owned = world.declare().await;
+        let (name, limit) = ("other".into(), Duration::from_secs(3));
+        let declaring = world.locks.0.queues.declare(&name, limit);
+        let (took, declared) = world.in_silence(declaring).await;
+        let Err(Failure::Unavailable(reason)) = declared else {
+            panic!("another result")
+        };
+        assert!(
+            reason.ends_with("\"other\": no response from the broker within 3 s"),
+            "{reason}"
+        );
+        // And the close of the connection.
+        assert_eq!(took, 3 + 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_release_that_is_not_confirmed_takes_10_seconds() {
+        let world = Simulated::new();
+        let owned = world.declare().await;
+        let deleting = world.locks.0.queues.delete(owned);
+        // And the close of the connection.
+        assert_eq!(world.in_silence(deleting).await, (10 + 2, false));
+        let line = "The broker did not confirm that the lock is released.";
+        world.log.assert_one(&[line, "seconds=10"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn closing_the_locks_waits_a_second_for_their_tasks() {
+        let world = Simulated::new();
+        world.locks.0.tasks.spawn(pending::<()>());
+        assert_eq!(world.in_silence(world.locks.close()).await.0, 1);
+        let line = "The tasks of the locks did not end in time.";
+        world.log.assert_one(&[line, "seconds=1"]);
+    }
 
     #[tokio::test]
     async fn a_queue_is_owned_while_channel_and_connection_live() {

@@ -20,8 +20,11 @@ impl SimulatedBroker {
     pub(super) async fn connect(&self, user: String, name: String) -> Result<u64, Error> {
         let pause = self.state().pause();
         sleep(pause).await;
-        let is_dead = self.state().is_dead(&user);
-        if is_dead {
+        let is_unheard = {
+            let state = self.state();
+            state.is_dead(&user) || state.is_silent(&user, &name)
+        };
+        if is_unheard {
             pending::<()>().await;
         }
         let mut state = self.state();

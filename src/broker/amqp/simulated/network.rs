@@ -21,7 +21,7 @@ use tokio::{
 };
 use tokio_util::task::TaskTracker;
 
-/// A mistake that a simulation makes on purpose, to show that its checks find it.
+/// A mistake that a simulation makes on purpose: to show that its checks find it, or that the adapter copes with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sabotage {
     /// An event counts as confirmed once it is sent.
@@ -30,10 +30,15 @@ pub(crate) enum Sabotage {
     Redelivered,
     /// A returned event seems to be taken.
     Return,
+    /// Nothing tells what became of the events of a lost connection.
+    Forget,
 }
 
 /// What is told about everything that happens.
 type Observer = Box<dyn FnMut(Observed) + Send>;
+
+/// Chooses connections by user and name.
+type Chosen = Box<dyn Fn(&str, &str) -> bool + Send>;
 
 /// A broker in memory, with the network to it.
 #[derive(Clone)]
@@ -49,6 +54,8 @@ pub(super) struct State {
     pub(super) last_connection: u64,
     pub(super) refuses: bool,
     holds_confirms: bool,
+    /// The connections on which no frame moves.
+    silent: Option<Chosen>,
     /// Users whose process has ended. They learn nothing more.
     dead: BTreeSet<String>,
     pub(super) observer: Observer,
@@ -98,6 +105,7 @@ impl SimulatedBroker {
             last_connection: 0,
             refuses: false,
             holds_confirms: false,
+            silent: None,
             dead: BTreeSet::new(),
             observer: Box::new(observer),
             sabotage,
@@ -130,6 +138,25 @@ impl SimulatedBroker {
         let mut state = self.state();
         state.holds_confirms = holds;
         state.links.values().for_each(|link| link.wake.notify_one());
+    }
+
+    /// From now on no frame moves on these connections, and connecting does not end: neither end learns of anything.
+    pub(crate) fn silence(&self, chosen: impl Fn(&str, &str) -> bool + Send + 'static) {
+        self.state().silent = Some(Box::new(chosen));
+    }
+
+    /// Frames move again. Who has waited meanwhile to be connected waits on.
+    pub(crate) fn end_silence(&self) {
+        let mut state = self.state();
+        state.silent = None;
+        state.links.values().for_each(|link| link.wake.notify_one());
+    }
+
+    /// Whether the client of a connection that is so called has learned nothing of its end.
+    pub(crate) fn is_connected(&self, role: &str) -> bool {
+        let state = self.state();
+        let mut links = state.links.values();
+        links.any(|link| link.name.ends_with(role) && link.session.is_open())
     }
 
     /// Cuts the connections that are chosen by user and name, after some more frames. Both ends learn of it later. Returns
@@ -328,6 +355,11 @@ impl State {
         self.dead.contains(user)
     }
 
+    pub(super) fn is_silent(&self, user: &str, name: &str) -> bool {
+        let silent = self.silent.as_ref();
+        silent.is_some_and(|chosen| chosen(user, name))
+    }
+
     pub(super) fn link(&mut self, id: u64) -> Result<&mut Link, Error> {
         self.links.get_mut(&id).ok_or_else(lost)
     }
@@ -354,7 +386,7 @@ impl State {
         let Some(link) = self.links.get(&id) else {
             return false;
         };
-        if self.dead.contains(&link.user) {
+        if self.dead.contains(&link.user) || self.is_silent(&link.user, &link.name) {
             return false;
         }
         let owes_confirms = || {
@@ -424,6 +456,9 @@ impl State {
         }
         link.to_broker.clear();
         link.to_client.clear();
+        if self.sabotage == Some(Sabotage::Forget) {
+            link.session.forget_confirms();
+        }
         link.session.end(&lost());
         (self.observer)(Observed::Lost { connection: id });
     }

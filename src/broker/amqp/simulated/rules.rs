@@ -322,7 +322,7 @@ impl Rules {
         }
     }
 
-    fn delete_queue(&mut self, name: &str) {
+    pub(super) fn delete_queue(&mut self, name: &str) {
         self.cancel_consumers(name);
         self.queues.remove(name);
         self.bindings.retain(|binding| binding.queue != name);

@@ -33,6 +33,8 @@ struct Channel {
     has_confirms: bool,
     published: u64,
     unconfirmed: BTreeMap<u64, oneshot::Sender<Result<Confirmation, Error>>>,
+    /// The confirms of which nothing is told any more.
+    forgotten: Vec<oneshot::Sender<Result<Confirmation, Error>>>,
     /// Returns that the next confirms carry.
     returns: VecDeque<Publish>,
     consumers: BTreeMap<String, ConsumerSender>,
@@ -122,6 +124,14 @@ impl Session {
             && let Some((_, sender)) = channel.unconfirmed.pop_last()
         {
             let _ = sender.send(Ok(Confirmation::Ack(None)));
+        }
+    }
+
+    /// From now on nothing tells what became of the publishes that are not confirmed.
+    pub(super) fn forget_confirms(&mut self) {
+        for channel in self.channels.values_mut() {
+            let unconfirmed = std::mem::take(&mut channel.unconfirmed);
+            channel.forgotten.extend(unconfirmed.into_values());
         }
     }
 

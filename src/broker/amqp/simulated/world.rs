@@ -18,6 +18,10 @@ impl SimulatedBroker {
         self.change(|rules| rules.declare_queue(name.to_owned(), limits));
     }
 
+    pub(crate) fn delete_queue(&self, name: &str) {
+        self.change(|rules| rules.delete_queue(name));
+    }
+
     pub(crate) fn declare_exchange(&self, name: &str) {
         self.change(|rules| rules.declare_exchange(name));
     }

@@ -12,6 +12,7 @@ mod opening_and_closing;
 mod publishing;
 mod refusals;
 mod scripts;
+mod time_limits;
 mod unbound;
 
 use super::*;

@@ -1,7 +1,10 @@
 //! Lines are read from a pipe, in place of standard output.
 
-use super::*;
-use std::io::{BufRead, BufReader, PipeReader, pipe};
+use super::{super::FLUSH_TIMEOUT, *};
+use std::{
+    io::{BufRead, BufReader, PipeReader, pipe},
+    time::Instant,
+};
 
 /// Long enough on a busy machine.
 const FLUSH_LIMIT: Duration = Duration::from_secs(60);
@@ -154,4 +157,18 @@ fn a_non_blocking_output_receives_all_lines() {
         (read(&mut reader), read(&mut reader)),
         ("first line\n".into(), "second line\n".into())
     );
+}
+
+#[test]
+fn an_unread_log_delays_the_end_by_a_second() {
+    let (output, _unread) = pipe_output();
+    for number in 0..2000 {
+        output
+            .make_writer()
+            .write_all(line(number).as_bytes())
+            .unwrap();
+    }
+    let start = Instant::now();
+    assert!(!output.flush(FLUSH_TIMEOUT), "nothing is read");
+    assert!(start.elapsed() >= Duration::from_secs(1));
 }

@@ -116,7 +116,8 @@ async fn a_request_that_stands_still_ends() {
         let error = post(&address, vec![b'x'; length].into(), LIMIT)
             .await
             .unwrap_err();
-        assert!(error.reason.contains("`timeout`"), "{}", error.reason);
+        let told = "timed out: for 0.4 s, no part of the request was sent and no response began; `timeout`";
+        assert!(error.reason.contains(told), "{}", error.reason);
         assert!(!error.is_unsent && !error.is_invalid);
     }
 }

@@ -76,6 +76,26 @@ async fn a_stream_may_take_longer_than_other_requests() {
     let _ = hold.await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_never_ends_is_given_up_after_an_hour() {
+    let server = server(vec![stored("o1")]).await;
+    let endless = Body::wrap_stream(futures_util::stream::pending::<std::io::Result<&str>>());
+    let start = Instant::now();
+    let storage = storage(&server.url(), None);
+    let error = storage
+        .upload(endless, "text/csv")
+        .await
+        .unwrap_err()
+        .to_string();
+    let told = "storing an attachment failed: no response from ";
+    assert!(error.starts_with(told), "{error}");
+    assert!(
+        error.ends_with("/objects: timed out after 3600 s"),
+        "{error}"
+    );
+    assert_eq!(start.elapsed().as_secs(), 3600);
+}
+
 #[tokio::test]
 async fn only_the_storage_receives_the_token() {
     let contents = || PreparedResponse::ok("contents");

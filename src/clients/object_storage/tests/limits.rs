@@ -1,6 +1,7 @@
 //! How large bodies may be, and how many are downloaded at the same time.
 
 use super::*;
+use crate::captured_log::CapturedLog;
 use std::sync::{
     Mutex,
     atomic::{AtomicUsize, Ordering},
@@ -160,4 +161,33 @@ async fn a_download_slot_is_held_until_the_body_is_checked() {
         ),
         whole
     );
+}
+
+/// The storage accepts a connection and stays silent.
+#[tokio::test(start_paused = true)]
+async fn an_attempt_at_a_silent_storage_takes_10_seconds() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let silent = ObjectStorage {
+        // As `REQUEST_TIMEOUT` and `REQUEST_MAX_RETRY` are without the variables.
+        policy: RequestPolicy::for_outages(Duration::from_secs(10)),
+        ..storage(&address, None)
+    };
+    for body in [false, true] {
+        let (log, start) = (CapturedLog::begin(), Instant::now());
+        let error = if body {
+            silent.get("o1", None).await.unwrap_err().to_string()
+        } else {
+            let stored = silent.put(&Json::empty_object()).await;
+            stored.unwrap_err().to_string()
+        };
+        let told = format!("no response from {address}/objects");
+        assert!(error.contains(&told), "{error}");
+        assert!(error.ends_with("timed out after 10 s"), "{error}");
+        let retried = ["An HTTP request failed; it is retried", "after 10 s"];
+        assert!((2..4).contains(&log.count(&retried)), "{}", log.text());
+        // The last attempt begins before 30 s are over.
+        let took = start.elapsed().as_secs();
+        assert!((30..=41).contains(&took), "{took}");
+    }
 }

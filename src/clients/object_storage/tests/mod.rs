@@ -8,6 +8,7 @@ use super::*;
 use futures_util::StreamExt;
 use http_double::{PreparedResponse, RecordedCall, ScriptedDouble};
 use serde_json::json;
+use tokio::time::Instant;
 
 fn cipher() -> Cipher {
     Cipher::new("testCryptoPassword", "iv=any16_symbols").unwrap()

@@ -1,6 +1,8 @@
 //! How often calls are attempted, and how much of a response is read.
 
 use super::*;
+use crate::captured_log::CapturedLog;
+use tokio::{net::TcpListener, time::Instant};
 
 #[tokio::test]
 async fn a_short_outage_is_invisible() {
@@ -141,4 +143,29 @@ async fn with_few_retries_there_are_three_attempts() {
     quick.step().await.unwrap_err();
     quick.update_account("acc", &json!({})).await.unwrap_err();
     assert_eq!(requested(&server).len(), 6);
+}
+
+/// The platform accepts a connection and stays silent.
+#[tokio::test(start_paused = true)]
+async fn an_attempt_at_a_silent_platform_takes_15_seconds() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let api = ApiSettings {
+        uri: address.clone(),
+        username: "user".into(),
+        key: "k".into(),
+        attempts: None,
+        retry_delay: None,
+        configuration_limit: 4000,
+    };
+    let silent = Platform::new(http::client().unwrap(), &api, "flow", "step", "ws");
+    let (log, start) = (CapturedLog::begin(), Instant::now());
+    let error = silent.step().await.map(drop).unwrap_err().to_string();
+    let told = format!("no response from {address}");
+    assert!(error.contains(&told), "{error}");
+    assert!(error.contains("timed out after 15 s"), "{error}");
+    log.assert_one(&["An HTTP request failed; it is retried", "after 15 s", &told]);
+    // The last attempt begins before 30 s are over.
+    let took = start.elapsed().as_secs();
+    assert!((30..=45).contains(&took), "{took}");
 }

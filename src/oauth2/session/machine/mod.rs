@@ -310,12 +310,18 @@ impl<R: Record, S: Clone> Machine<R, S> {
             // The lock itself has said so, once.
             Ok(()) | Err(LockError::Unsupported(_)) => {}
             Err(error) if matches!(work, Work::Refresh(_)) && self.rotates != Some(false) => {
-                return self.fail(Error::unavailable(error.to_string()));
+                return self.fail(Error::unavailable(lock_text(&error, LOCK_WAIT)));
             }
             Err(error) => {
+                let is_refresh = matches!(work, Work::Refresh(_));
+                let wait = if is_refresh {
+                    LOCK_WAIT
+                } else {
+                    SHORT_LOCK_WAIT
+                };
                 let what =
                     "The credential's lock is not available, and the work goes on without it";
-                self.log(Level::WARN, format!("{what}: {error}"));
+                self.log(Level::WARN, format!("{what}: {}", lock_text(&error, wait)));
             }
         }
         self.begin(work);
@@ -407,5 +413,13 @@ impl<R: Record, S: Clone> Machine<R, S> {
                 Ok(None)
             }
         }
+    }
+}
+
+/// Adds the time of a wait that was too long.
+fn lock_text(error: &LockError, wait: Duration) -> String {
+    match error {
+        LockError::TimedOut => format!("{error} (waited for {} s)", wait.as_secs()),
+        error => error.to_string(),
     }
 }

@@ -197,11 +197,13 @@ impl<R: Record, S: Clone> Machine<R, S> {
         if is_gone {
             return self.look_before_save(save);
         }
+        let mut reason = "the platform says at times that the account does not exist".to_owned();
         if self.now.saturating_sub(save.began) > GONE_AT_MOST {
             save.attempts = ATTEMPTS;
+            let seconds = GONE_AT_MOST.as_secs();
+            reason += &format!(", for more than {seconds} s; it is saved later");
         }
-        let reason = "the platform says at times that the account does not exist";
-        self.try_again(save, reason.to_owned());
+        self.try_again(save, reason);
     }
 
     fn revoke(&mut self, save: &Save<R, S>, reason: &str) {
