@@ -262,7 +262,7 @@ async fn answer<T>(
 ) -> Result<T, TransportError> {
     let answer = match timeout(limit, asking).await {
         Ok(answer) => answer.map_err(|error| BrokerError::new(operation, &error)),
-        Err(_) => Err(BrokerError::no_response(operation)),
+        Err(_) => Err(BrokerError::no_response_within(limit, operation)),
     };
     answer.map_err(|error| TransportError(error.text().to_owned()))
 }

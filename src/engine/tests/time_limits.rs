@@ -199,7 +199,7 @@ async fn a_silent_log_of_finished_messages_delays_but_blocks_nothing() {
     else {
         panic!("the settings of a step")
     };
-    let amqp = Amqp::connect(&run.amqp).await.unwrap();
+    let amqp = Amqp::connect(&run.amqp, Arc::default()).await.unwrap();
     silent.silence(|_, _| true);
     let log = CapturedLog::begin();
     let open = |reader| Some(Arc::new(amqp.finished_log(reader)) as _);

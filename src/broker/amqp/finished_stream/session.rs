@@ -96,7 +96,10 @@ impl Session {
                 sent: 0,
             }),
             Ok(Err(error)) => Err(classify(name, &error)),
-            Err(_) => Err(BrokerError::no_response_within(OPEN_LIMIT, &operation(name))),
+            Err(_) => Err(BrokerError::no_response_within(
+                OPEN_LIMIT,
+                &operation(name),
+            )),
         }
     }
 

@@ -61,7 +61,7 @@ impl Simulated {
     }
 
     async fn connect(&self) -> Amqp {
-        Amqp::connect(&self.settings).await.unwrap()
+        Amqp::connect(&self.settings, Arc::default()).await.unwrap()
     }
 
     fn silence(&self) {
@@ -114,7 +114,7 @@ async fn each_attempt_at_the_start_ends_after_20_seconds() {
     let mut world = Simulated::new();
     world.settings.connect_retries = 3;
     world.silence();
-    let (took, error) = seconds(Amqp::connect(&world.settings)).await;
+    let (took, error) = seconds(Amqp::connect(&world.settings, Arc::default())).await;
     let error = error.unwrap_err().to_string();
     for text in [
         "connecting to the broker at 127.0.0.1:1: no response within 20 s",
