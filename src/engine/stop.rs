@@ -65,7 +65,7 @@ impl<T: Transport> Engine<T> {
 
     /// Ends the remaining tasks. Nothing more is settled: unfinished messages return to the queue when the channel
     /// closes.
-    async fn abandon(&self, tasks: &TaskTracker) {
+    pub(super) async fn abandon(&self, tasks: &TaskTracker) {
         self.abandoned.cancel();
         if !tasks.is_empty() || !self.late_events.is_empty() {
             tracing::warn!(

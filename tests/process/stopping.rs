@@ -60,8 +60,10 @@ async fn a_message_past_the_shutdown_timeout_returns_to_the_queue() {
     let component = rig.start();
     rig.send(json!([["sleep", 3_600_000], ["data", { "body": {} }]]));
     rig.events(EventKind::Delivered, 1).await;
-    let (status, _) = component.stop().await;
+    let (status, log) = component.stop().await;
     assert_eq!(status, 0);
+    let over = "The time to finish running messages is over (ELASTICIO_SHUTDOWN_TIMEOUT)";
+    assert_eq!(said(&log, over), [1], "{log:?}");
     rig.events(EventKind::Requeued, 1).await;
     assert_eq!(
         (rig.so_far(EventKind::Data).len(), rig.left_in_queue()),
@@ -130,23 +132,6 @@ async fn blocking_modules_do_not_prevent_the_exit() {
     // The only thread is blocked, and with it the clock of the engine.
     let end = "The process has not ended in time by itself";
     assert_eq!(said(&log, end), [2], "{log:?}");
-    rig.events(EventKind::Requeued, 1).await;
-}
-
-#[tokio::test]
-async fn a_blocking_module_is_named_when_the_process_ends() {
-    let rig = scripted(1).await;
-    let rig = rig
-        .variable("ELASTICIO_SHUTDOWN_TIMEOUT", "1")
-        .variable("TOKIO_WORKER_THREADS", "2");
-    let component = rig.start();
-    rig.send(json!([["data", { "body": {} }], ["block", 3_600_000]]));
-    rig.events(EventKind::Data, 1).await;
-    let (status, log) = component.stop().await;
-    assert_eq!(status, 0);
-    let over = "The time to finish running messages is over (ELASTICIO_SHUTDOWN_TIMEOUT)";
-    let end = "A module computes without awaiting; the process ends anyway";
-    assert_eq!([said(&log, over), said(&log, end)], [[1], [1]], "{log:?}");
     rig.events(EventKind::Requeued, 1).await;
 }
 

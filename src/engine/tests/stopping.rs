@@ -93,3 +93,18 @@ async fn a_late_event_is_published_and_delays_only_the_stop() {
     emitted.unwrap();
     rig.stop().await.unwrap();
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_task_that_does_not_end_is_named_after_a_second() {
+    let component = acts(|_message, _cx| async { Ok(()) });
+    let (transport, _broker) = memory::channel(0);
+    let (step, http) = (in_memory::empty_step(), http::client_without_redirects());
+    let engine = in_memory::engine(&component, settings(&[]), step, transport, http.unwrap());
+    let (log, tasks, start) = (CapturedLog::begin(), TaskTracker::new(), Instant::now());
+    // Like one whose module computes without awaiting.
+    tasks.spawn(std::future::pending::<()>());
+    engine.unwrap().abandon(&tasks).await;
+    assert_eq!(start.elapsed().as_secs(), 1);
+    let line = "A module computes without awaiting; the process ends anyway";
+    log.assert_one(&[line, "seconds=1"]);
+}
