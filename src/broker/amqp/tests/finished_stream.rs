@@ -1,9 +1,12 @@
 //! The log of finished messages. On the emulator's broker, which has no streams, only the refusal can be tried.
 
 use super::{lock_connection::log_in_as, *};
-use crate::broker::{
-    amqp::finished_stream::session::{OPEN_LIMIT, Session},
-    finished_log::{FinishedLog, LogReader, MessageKey},
+use crate::{
+    broker::{
+        amqp::finished_stream::session::{OPEN_LIMIT, Session},
+        finished_log::{FinishedLog, LogReader, MessageKey},
+    },
+    captured_log::CapturedLog,
 };
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
@@ -156,6 +159,34 @@ async fn a_broker_that_opens_no_log_in_time_is_tried_again() {
     assert!(error.text().contains("no response"), "{error:?}");
     world.relay.cut();
     amqp.close().await;
+}
+
+#[tokio::test]
+async fn an_unconfirmed_record_delays_a_message_by_5_seconds() {
+    let Some(world) = with_streams().await else {
+        return;
+    };
+    let process = Process::start(&world.settings).await;
+    assert!(process.catches_up().await);
+    world.relay.silence();
+    let log = CapturedLog::begin();
+    // The paused clock moves on to the end of the time limit.
+    tokio::time::pause();
+    let start = Instant::now();
+    process.log.append(key(1)).await;
+    let waited = start.elapsed();
+    process.log.append(key(2)).await;
+    assert_eq!(start.elapsed(), waited, "the next message does not wait");
+    tokio::time::resume();
+    assert!(waited >= Duration::from_secs(5) && waited < Duration::from_secs(6));
+    log.assert_one(&[
+        "The broker does not confirm in time that finished messages are in their log.",
+        "seconds=5",
+    ]);
+    world.relay.cut();
+    assert!(process.catches_up().await);
+    process.amqp.close().await;
+    delete(&world).await;
 }
 
 /// The process works without a log, and nobody waits for it.
