@@ -1,7 +1,7 @@
 //! What an operator's tools are told about the process: metrics, whether it is ready, and the HTTP server for both.
 //!
 //! [`Metrics`] is passed down to the parts that count. Counting is one relaxed addition: labels are resolved before, and no
-//! text is built until a tool asks. Without `HEALTH_PORT` nobody asks, and then no clock is read either.
+//! text is built until a tool asks. Without `HEALTH_PORT` nobody asks, and then only a wait reads the clock.
 //!
 //! This folder does not know what it counts: the broker, tokens and messages are above it.
 

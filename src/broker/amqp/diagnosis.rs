@@ -47,11 +47,12 @@ pub(crate) struct BrokerAddress {
 }
 
 impl BrokerAddress {
-    /// Reads the address in a URI, if it is one.
+    /// Reads the address in a URI, if it is one. In a URI with an `@` after its first `/`, a password that is not
+    /// percent-encoded can have become the host and the virtual host: then nothing of it is shown.
     pub(crate) fn of(uri: &SecretString) -> Option<Self> {
-        connection::parse_uri(uri.expose_secret())
-            .ok()
-            .map(|uri| Self::in_uri(&uri))
+        let parsed = connection::parse_uri(uri.expose_secret()).ok()?;
+        let address = Self::in_uri(&parsed);
+        (!address.virtual_host.contains('@')).then_some(address)
     }
 
     fn in_uri(uri: &AMQPUri) -> Self {
@@ -279,5 +280,25 @@ fn right_of(refusal: String) -> WriteRight {
         WriteRight::Granted
     } else {
         WriteRight::Untold(refusal)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_that_is_taken_for_an_address_is_not_shown() {
+        let shown =
+            |uri: &str| BrokerAddress::of(&SecretString::from(uri)).map(|it| it.to_string());
+        for uri in [
+            "amqp://user:/S3cret@host:5672/vh",
+            "amqp://user:123/S3cret@host",
+            "amqp://user:S3cret@host:none",
+        ] {
+            assert_eq!(shown(uri), None, "{uri}");
+        }
+        let address = shown("amqp://user:%2FS3cret@host:5673/vh").unwrap();
+        assert_eq!(address, "host:5673 as user, virtual host vh");
     }
 }

@@ -169,6 +169,8 @@ impl PublishTask {
     async fn publish_until_closed(&mut self, channel: &PublishChannel) -> ChannelEnd {
         let closing = self.closing.clone();
         let mut events = pin!(channel.connection.events_listener());
+        // Nobody heard its events while the channel was opened.
+        self.set_blocked(channel.connection.status().blocked());
         let mut in_flight = InFlightPublishes::new(channel);
         let error = loop {
             let paused_until = in_flight.paused_until(self.retries.next_must_go_alone());
@@ -388,16 +390,24 @@ impl PublishTask {
             Event::Error(error) if !channel.is_open() => return Some(error),
             Event::ConnectionBlocked(reason) => {
                 tracing::warn!(reason, "The broker blocks publishing; waiting.");
-                let waits = self.metrics.waits.of(WaitReason::Blocked);
-                self.blocked.get_or_insert_with(|| waits.begin());
+                self.set_blocked(true);
             }
             Event::ConnectionUnblocked => {
                 tracing::info!("The broker accepts messages again.");
-                self.blocked = None;
+                self.set_blocked(false);
             }
             _ => {}
         }
         None
+    }
+
+    fn set_blocked(&mut self, is_blocked: bool) {
+        let waits = self.metrics.waits.of(WaitReason::Blocked);
+        if is_blocked {
+            self.blocked.get_or_insert_with(|| waits.begin());
+        } else {
+            self.blocked = None;
+        }
     }
 
     fn operation(&self) -> String {

@@ -110,7 +110,7 @@ async fn rights(broker: &Diagnosis, exchange: &str) -> Finding {
             "rights",
             format!(
                 "{user} may log in, use the virtual host and write to {exchange}; whether it may read the queue cannot be \
-                 told without consuming"
+                 told without consuming, and whether topic permissions allow its routing keys not without publishing"
             ),
         ),
         Ok(WriteRight::Refused(text)) => Finding::error("rights", text, remedy),

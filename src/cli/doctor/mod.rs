@@ -136,9 +136,9 @@ async fn probes(
         .iter()
         .all(|name| !is_missing(&format!("ELASTICIO_{name}")))
         .then(|| client_of(api, identity));
-    let platform = match platform.transpose() {
-        Ok(platform) => platform,
-        Err(finding) => return vec![finding],
+    let (platform, failed) = match platform.transpose() {
+        Ok(platform) => (platform, None),
+        Err(finding) => (None, Some(finding)),
     };
     let broker = async {
         match &settings.mode {
@@ -153,7 +153,11 @@ async fn probes(
     };
     let api = platform::findings(platform.as_ref(), component, settings.oauth_mode);
     let storage = of_storage(settings.object_storage.as_ref(), identity);
-    let (mut found, api, storage) = tokio::join!(broker, api, storage);
+    let (mut found, mut api, storage) = tokio::join!(broker, api, storage);
+    if let Some(failed) = failed {
+        api.retain(|finding| finding.probe != failed.probe);
+        found.push(failed);
+    }
     found.extend(api);
     found.push(storage);
     let memory = match &settings.mode {

@@ -85,7 +85,21 @@ pub(super) fn text(queue: Option<&Queue>, reports: &[Report], contents: bool) {
         // Writing into a text does not fail.
         let _ = write_report(&mut text, report, contents);
     }
-    let _ = io::stdout().write_all(text.as_bytes());
+    let _ = io::stdout().write_all(visible(&text).as_bytes());
+}
+
+/// Escapes what a terminal may act on: JSON leaves control characters from U+007F on as they are, and line ends between its
+/// values.
+fn visible(text: &str) -> String {
+    let mut visible = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\n' | '\t' => visible.push(c),
+            c if c.is_control() => visible.extend(c.escape_unicode()),
+            c => visible.push(c),
+        }
+    }
+    visible
 }
 
 fn write_report(text: &mut String, report: &Report, contents: bool) -> fmt::Result {
@@ -205,4 +219,16 @@ fn plain(name: &str) -> String {
 /// Prints a line. A reader that has read enough, such as `head`, is no error.
 fn print(line: &dyn fmt::Display) {
     let _ = writeln!(io::stdout(), "{line}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_that_a_terminal_acts_on_is_printed() {
+        let text = "{\n\t\"a\":\r \"\u{9b}31m\u{7f}\u{1b}é€\"}";
+        let printed = "{\n\t\"a\":\\u{d} \"\\u{9b}31m\\u{7f}\\u{1b}é€\"}";
+        assert_eq!(visible(text), printed);
+    }
 }

@@ -340,7 +340,9 @@ impl ObjectStorage {
         let id = uuid::Uuid::new_v4().to_string();
         let request = self.authorize(self.http.get(self.object_url(&id)));
         let (_, response) = http::send_dated(request.timeout(self.policy.timeout)).await;
-        response.map(drop)
+        response
+            .map(drop)
+            .map_err(|error| error.with_limit(self.policy.timeout))
     }
 
     fn upload_request(&self, http: &Client) -> RequestBuilder {

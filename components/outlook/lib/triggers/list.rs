@@ -272,8 +272,10 @@ impl<'a> List<'a> {
             Err(_) => None,
         };
         passes.push(ids);
-        for item in &items {
-            is_new(&mut self.met, item);
+        if unreadable.is_some() {
+            for item in &items {
+                is_new(&mut self.met, item);
+            }
         }
         Ok(unreadable.map(|unreadable| Page {
             items,

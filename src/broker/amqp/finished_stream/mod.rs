@@ -265,7 +265,12 @@ impl StreamTask {
     /// # Errors
     /// Why the session has ended before.
     async fn use_session(&mut self, mut session: Session) -> Result<(), BrokerError> {
-        let end = self.pump(&mut session).await;
+        let closing = self.closing.clone();
+        let end = select! {
+            biased;
+            () = closing.cancelled() => Ok(()),
+            error = self.pump(&mut session) => Err(error),
+        };
         let mut unsent = std::mem::take(&mut self.unconfirmed);
         self.unconfirmed = session.take_unconfirmed();
         self.unconfirmed.append(&mut unsent);
@@ -275,33 +280,40 @@ impl StreamTask {
         end
     }
 
-    /// Writes and reads records until the transport is closed, or the session ends.
-    async fn pump(&mut self, session: &mut Session) -> Result<(), BrokerError> {
-        let closing = self.closing.clone();
+    /// Writes and reads records until the session ends. Returns why it has ended.
+    async fn pump(&mut self, session: &mut Session) -> BrokerError {
         while let Some(append) = self.unconfirmed.pop_front() {
-            session.publish(&self.name, append).await?;
+            if let Err(error) = session.publish(&self.name, append).await {
+                return error;
+            }
         }
         loop {
-            let event = select! {
-                biased;
-                () = closing.cancelled() => return Ok(()),
-                event = session.next_event() => event,
-                Some(append) = self.appends.recv() => {
-                    let append = self.await_marker(append);
-                    session.publish(&self.name, append).await?;
-                    continue;
-                }
-            };
-            match session.handle(event).await? {
-                Progress::Confirmed(append) => self.confirmed(append),
-                Progress::Read(records) => {
-                    for (offset, record) in records {
-                        self.next_offset = Some(offset + 1);
-                        self.read(record);
-                    }
+            if let Err(error) = self.step(session).await {
+                return error;
+            }
+        }
+    }
+
+    /// Writes one record, or handles what the broker has sent.
+    async fn step(&mut self, session: &mut Session) -> Result<(), BrokerError> {
+        let event = select! {
+            biased;
+            event = session.next_event() => event,
+            Some(append) = self.appends.recv() => {
+                let append = self.await_marker(append);
+                return session.publish(&self.name, append).await;
+            }
+        };
+        match session.handle(event).await? {
+            Progress::Confirmed(append) => self.confirmed(append),
+            Progress::Read(records) => {
+                for (offset, record) in records {
+                    self.next_offset = Some(offset + 1);
+                    self.read(record);
                 }
             }
         }
+        Ok(())
     }
 
     /// Who waits for a marker waits until it is read. That can be before its confirm arrives.

@@ -232,13 +232,14 @@ impl Shared {
                     (LockError::TimedOut, deadline)
                 }
                 Err(Failure::Unavailable(reason)) => {
+                    waiting = None;
                     let since = *unavailable_since.get_or_insert_with(Instant::now);
                     let deadline = deadline.min(since + UNAVAILABLE_LIMIT);
                     (LockError::Unavailable(reason), deadline)
                 }
             };
             let delay = delays.next().unwrap_or(RETRY_DELAYS.max_delay);
-            let waiting = async {
+            let pause = async {
                 match error {
                     LockError::TimedOut => self.queues.wait_until_gone(queue, delay).await,
                     _ => sleep(delay).await,
@@ -249,7 +250,7 @@ impl Shared {
                 () = self.cancelled_or_timed_out(deadline, reply) => {
                     return Err(with_time(error, unavailable_since));
                 }
-                () = waiting => {}
+                () = pause => {}
             }
         }
     }

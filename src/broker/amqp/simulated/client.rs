@@ -52,11 +52,18 @@ impl Drop for Held {
 }
 
 /// The state of a connection or a channel.
-pub(in crate::broker::amqp) struct Status(bool);
+pub(in crate::broker::amqp) struct Status {
+    is_connected: bool,
+    is_blocked: bool,
+}
 
 impl Status {
     pub(in crate::broker::amqp) fn connected(&self) -> bool {
-        self.0
+        self.is_connected
+    }
+
+    pub(in crate::broker::amqp) fn blocked(&self) -> bool {
+        self.is_blocked
     }
 }
 
@@ -76,10 +83,17 @@ pub(in crate::broker::amqp) enum Connection {
 
 impl Connection {
     pub(in crate::broker::amqp) fn status(&self) -> Status {
-        Status(match self {
-            Self::Real(connection) => connection.status().connected(),
-            Self::Simulated(held) => held.broker.is_open(held.id),
-        })
+        match self {
+            Self::Real(connection) => Status {
+                is_connected: connection.status().connected(),
+                is_blocked: connection.status().blocked(),
+            },
+            // No simulated broker blocks publishers.
+            Self::Simulated(held) => Status {
+                is_connected: held.broker.is_open(held.id),
+                is_blocked: false,
+            },
+        }
     }
 
     pub(in crate::broker::amqp) fn configuration(&self) -> Negotiated {
@@ -146,10 +160,13 @@ macro_rules! ask {
 
 impl Channel {
     pub(in crate::broker::amqp) fn status(&self) -> Status {
-        Status(match self {
-            Self::Real(channel) => channel.status().connected(),
-            Self::Simulated(held, number) => held.broker.is_channel_open((held.id, *number)),
-        })
+        Status {
+            is_connected: match self {
+                Self::Real(channel) => channel.status().connected(),
+                Self::Simulated(held, number) => held.broker.is_channel_open((held.id, *number)),
+            },
+            is_blocked: false,
+        }
     }
 
     pub(in crate::broker::amqp) async fn close(
