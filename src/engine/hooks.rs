@@ -8,7 +8,7 @@ use crate::{
 use anyhow::Context as _;
 use futures_util::FutureExt;
 use serde_json::Value;
-use std::{any::Any, future::poll_fn, panic::AssertUnwindSafe, task::Poll, time::Duration};
+use std::{any::Any, panic::AssertUnwindSafe, time::Duration};
 use tokio::time::timeout;
 
 /// Runs the startup hook and stores what it returns; an empty result is stored as `{}`.
@@ -64,10 +64,6 @@ const SLOW_WARNING: Duration = Duration::from_secs(300);
 /// Does work that has no time limit, and logs `warning` each time it has taken five more minutes.
 pub(super) async fn warn_while_slow<R>(warning: &str, work: impl Future<Output = R>) -> R {
     let mut work = std::pin::pin!(work);
-    // What is done at once needs no clock.
-    if let Poll::Ready(result) = poll_fn(|cx| Poll::Ready(work.as_mut().poll(cx))).await {
-        return result;
-    }
     let mut seconds = 0;
     loop {
         match timeout(SLOW_WARNING, &mut work).await {

@@ -19,7 +19,8 @@ use crate::{
     oauth2::AuthorizedClient,
     protocol::{Encoding, ErrorReport, IncomingHeaders, MAX_LOGGED_ID, Object, truncated},
 };
-use std::sync::Arc;
+use futures_util::FutureExt;
+use std::{pin::pin, sync::Arc};
 use tokio::sync::SemaphorePermit;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
@@ -169,11 +170,19 @@ impl<T: Transport> Engine<T> {
             self.bodies.fetch_body(&mut input).await?;
         }
         message.set_passthrough(&input);
-        let slow = "The message has been waiting for minutes for memory to parse its body; give the container more memory";
-        let room = self.values.room_for(&input, &*self.module);
-        let waits = self.metrics.waits.of(WaitReason::ValueMemory);
-        let values = waits.count(hooks::warn_while_slow(slow, room)).await?;
+        let values = self.value_room(&input).await?;
         Ok((input, values))
+    }
+
+    /// Waits for memory to parse the body. Usually there is some, and then no clock is needed.
+    async fn value_room(&self, input: &Object) -> anyhow::Result<Option<SemaphorePermit<'_>>> {
+        const SLOW: &str = "The message has been waiting for minutes for memory to parse its body; give the container more memory";
+        let mut room = pin!(self.values.room_for(input, &*self.module));
+        if let Some(values) = room.as_mut().now_or_never() {
+            return values;
+        }
+        let waits = self.metrics.waits.of(WaitReason::ValueMemory);
+        waits.count(hooks::warn_while_slow(SLOW, room)).await
     }
 
     /// The error of a message whose body was not read.
