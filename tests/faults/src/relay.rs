@@ -274,6 +274,8 @@ mod tests {
     #[tokio::test]
     async fn stalled_bytes_end_with_their_connection() {
         let (relay, mut client) = echo().await;
+        // The relay has the connection: one that it accepts later would stay open.
+        assert_eq!(sent_back(&mut client, b"hello").await, b"hello");
         relay.set(Traffic::Stalls);
         client.write_all(b"hello").await.unwrap();
         relay.close_all();
