@@ -144,7 +144,8 @@ impl Session {
         }
     }
 
-    /// Handles a confirm, or a delivery with those that have arrived after it. It must not be cancelled.
+    /// Handles a confirm, or a delivery with those that have arrived after it. If it is cancelled, they are lost: only the
+    /// end of the process may do so.
     pub(super) async fn handle(&mut self, event: Event) -> Result<Progress, BrokerError> {
         match event {
             Event::Confirm(number, confirmation) => self
