@@ -7,11 +7,14 @@
 #[cfg(test)]
 mod faults;
 
-use super::transport::{
-    Confirm, ConfirmSender, Deliveries, Delivery, Generation, Publication, ReboundLimitExceeded,
-    SettleOutcome, Transport, TransportError, Verdict,
+use super::{
+    message_memory::MessageMemory,
+    transport::{
+        Confirm, ConfirmSender, Deliveries, Delivery, Generation, Publication,
+        ReboundLimitExceeded, SettleOutcome, Transport, TransportError, Verdict,
+    },
 };
-use crate::protocol::Headers;
+use crate::{protocol::Headers, settings::MemoryShares};
 use bytes::Bytes;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
@@ -19,6 +22,7 @@ use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 /// The engine's side.
 pub(crate) struct MemoryTransport {
     state: Arc<Mutex<State>>,
+    memory: Arc<MessageMemory>,
     deliveries: Mutex<Option<Deliveries<Handle>>>,
     /// None once the transport is closed.
     published: Mutex<Option<UnboundedSender<Published>>>,
@@ -85,6 +89,7 @@ pub(crate) fn channel(rebounds: u32) -> (MemoryTransport, MemoryBroker) {
     }));
     let transport = MemoryTransport {
         state: state.clone(),
+        memory: MessageMemory::new(MemoryShares::new(None)),
         deliveries: Mutex::new(Some(deliveries)),
         published: Mutex::new(Some(publish_sender)),
         settled: settle_sender,
@@ -149,6 +154,10 @@ impl Transport for MemoryTransport {
         Ok(lock(&self.deliveries)
             .take()
             .expect("consume is called once"))
+    }
+
+    fn memory(&self) -> &Arc<MessageMemory> {
+        &self.memory
     }
 
     fn publish(&self, publication: Publication) -> Confirm {

@@ -6,4 +6,5 @@
 pub(crate) mod amqp;
 pub(crate) mod finished_log;
 pub(crate) mod memory;
+pub(crate) mod message_memory;
 pub(crate) mod transport;

@@ -4,6 +4,7 @@
 //! properties, retries, reconnects and rebound delays. [`amqp`](super::amqp) is the adapter for RabbitMQ, and `memory`
 //! is the adapter for the engine's tests and for counting its instructions.
 
+use super::message_memory::MessageMemory;
 use crate::protocol::{Headers, MAX_LOGGED_ID, truncated};
 use bytes::Bytes;
 use std::{
@@ -247,6 +248,9 @@ pub(crate) trait Transport: Send + Sync + 'static {
     fn consume(
         &self,
     ) -> impl Future<Output = Result<Deliveries<Self::Handle>, TransportError>> + Send;
+
+    /// Returns the memory that messages take.
+    fn memory(&self) -> &Arc<MessageMemory>;
 
     /// Queues an event. Events are published in the order of these calls; a retried one is published later.
     fn publish(&self, publication: Publication) -> Confirm;

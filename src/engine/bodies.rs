@@ -3,9 +3,10 @@
 
 use super::decode::{header_texts, object_id};
 use crate::{
+    broker::message_memory::BodyRoom,
     clients::{
         http::SizeLimit,
-        object_storage::{NOT_CONFIGURED, ObjectStorage, fetch_body},
+        object_storage::{NOT_CONFIGURED, NoMemory, ObjectStorage, fetch_body, fetch_body_within},
     },
     component::error::Oversized,
     protocol::{Encoding, Json, Object, Outgoing, headers::OBJECT_ID_HEADER},
@@ -28,16 +29,21 @@ type Entries = Vec<(String, Object)>;
 pub(super) struct BodyStorage(pub(super) Option<ObjectStorage>);
 
 impl BodyStorage {
-    /// Downloads the body of an incoming message and removes its id. If a module emits the same headers again, the id
-    /// would bring the old body back. Bodies of the passthrough are not downloaded here.
-    pub(super) async fn fetch_body(&self, message: &mut Object) -> anyhow::Result<()> {
-        let Some(id) = object_id(message) else {
-            return Ok(());
-        };
-        let body = fetch_body(self.0.as_ref(), &id, None).await?;
-        message.set("body", body);
-        remove_object_id(message);
-        Ok(())
+    /// Downloads the body `id` of an incoming message into `room`, if there is memory for it. The id is removed from the
+    /// message: if a module emits the same headers again, the id would bring the old body back. Bodies of the passthrough
+    /// are not downloaded here.
+    pub(super) async fn fetch_body(
+        &self,
+        message: &mut Object,
+        id: &str,
+        room: &BodyRoom,
+    ) -> anyhow::Result<Result<(), NoMemory>> {
+        let fetched = fetch_body_within(self.0.as_ref(), id, |size| room.grow_to(size)).await?;
+        Ok(fetched.map(|body| {
+            room.shrink_to(body.as_bytes().len());
+            message.set("body", body);
+            remove_object_id(message);
+        }))
     }
 
     /// Uploads the bodies of an outgoing message if together they are larger than `threshold` bytes. Passthrough bodies

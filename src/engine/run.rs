@@ -9,7 +9,11 @@ use super::{
     original::Original,
 };
 use crate::{
-    broker::transport::{Deliveries, Delivery, SettleOutcome, Transport, TransportError, Verdict},
+    broker::{
+        message_memory::BodyRoom,
+        transport::{Deliveries, Delivery, SettleOutcome, Transport, TransportError, Verdict},
+    },
+    clients::object_storage::NoMemory,
     component::{
         context::ContextParts,
         emitter::{Emitter, Event},
@@ -24,6 +28,10 @@ use std::{pin::pin, sync::Arc};
 use tokio::sync::SemaphorePermit;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
+
+/// The memory of a message beside that of its delivery: for a downloaded body, and for its values. It is given back before
+/// the message is settled.
+type TakenMemory<'a> = (Option<BodyRoom>, Option<SemaphorePermit<'a>>);
 
 impl<T: Transport> Engine<T> {
     /// Processes deliveries, each in a task of its own, until there are no more or the process is asked to stop.
@@ -130,7 +138,7 @@ impl<T: Transport> Engine<T> {
         delivery: Delivery<Arc<T::Handle>>,
     ) -> Verdict {
         match self.read(&message, delivery).await {
-            Ok((input, _values)) => {
+            Ok((input, _memory)) => {
                 let start = self.metrics.clock.now();
                 let result = self.run_module(&message, input).await;
                 self.metrics.module_time.observe_since(start);
@@ -146,17 +154,18 @@ impl<T: Transport> Engine<T> {
         message.finish().await
     }
 
-    /// Reads a message, and takes the memory that its module needs to parse it.
+    /// Reads a message, and takes the memory that its body and its module need.
     async fn read(
         &self,
         message: &InFlightMessage<T>,
         delivery: Delivery<Arc<T::Handle>>,
-    ) -> anyhow::Result<(Object, Option<SemaphorePermit<'_>>)> {
+    ) -> anyhow::Result<(Object, TakenMemory<'_>)> {
         if let Some(size) = delivery.withheld {
             message.set_original(Original::Withheld);
             return Err(self.too_large(message, size));
         }
         let Delivery { headers, body, .. } = delivery;
+        let size = body.len();
         let mut input = if self.settings.input_is_error {
             message.set_original(Original::Body(body.clone()));
             decode::error_event(&self.cipher, &headers, &body)?
@@ -166,12 +175,36 @@ impl<T: Transport> Engine<T> {
             message.set_original(original);
             decode::message(&message.incoming, payload)?
         };
-        if self.resolves_references {
-            self.bodies.fetch_body(&mut input).await?;
+        let mut fetched = None;
+        if self.resolves_references
+            && let Some(id) = decode::object_id(&input)
+        {
+            fetched = Some(self.fetch_body(&mut input, &id, size).await?);
         }
         message.set_passthrough(&input);
         let values = self.value_room(&input).await?;
-        Ok((input, values))
+        Ok((input, (fetched, values)))
+    }
+
+    /// Downloads the body of a message from object storage, and returns the memory that it takes. Waits if there is none.
+    /// `own` is the size of the message itself.
+    async fn fetch_body(
+        &self,
+        input: &mut Object,
+        id: &str,
+        own: usize,
+    ) -> anyhow::Result<BodyRoom> {
+        const SLOW: &str = "The message has been waiting for minutes for memory to download its body; give the container more memory";
+        let memory = self.transport.memory();
+        let mut room = BodyRoom::empty(memory);
+        while let Err(NoMemory(size)) = self.bodies.fetch_body(input, id, &room).await? {
+            // Not to wait for what it has itself.
+            drop(room);
+            let waits = self.metrics.waits.of(WaitReason::BodyMemory);
+            let wait = memory.room_for_body(own, size);
+            room = waits.count(hooks::warn_while_slow(SLOW, wait)).await;
+        }
+        Ok(room)
     }
 
     /// Waits for memory to parse the body. Usually there is some, and then no clock is needed.

@@ -91,6 +91,8 @@ label! {
         SnapshotRate = "snapshot_rate_limit",
         /// A message does not fit beside those that are processed.
         MessageMemory = "message_memory",
+        /// A body in object storage does not fit beside the messages that are processed.
+        BodyMemory = "body_memory",
         /// A body is not parsed yet, because of the others that are.
         ValueMemory = "value_memory",
         /// An event is not encrypted yet, because earlier ones are not confirmed.

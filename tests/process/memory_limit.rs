@@ -291,6 +291,27 @@ async fn a_module_that_awaits_no_event_is_slowed_down() {
     process.assert_within_limit();
 }
 
+/// With all of them at once the process would need several times its limit.
+#[tokio::test]
+async fn bodies_from_object_storage_wait_for_memory() {
+    const COUNT: usize = 12;
+    let mut process = Limited::start(64, 10, "script").await;
+    let body = Body::Text.of_size(3 * MIB);
+    for n in 0..COUNT {
+        let emulator = &process.rig.emulator;
+        let stored = emulator
+            .cipher()
+            .encrypt(body.clone().into(), Encoding::Raw);
+        emulator.platform().set_object(&format!("body-{n}"), stored);
+        process.send(format!(
+            r#"{{"headers":{{"x-ipaas-object-storage-id":"body-{n}"}},"body":{{}}}}"#
+        ));
+    }
+    assert!(process.work(COUNT).await, "the process was killed");
+    assert_eq!(acked_and_rejected(&process.rig), (COUNT, 0));
+    process.assert_within_limit();
+}
+
 /// Prints the table of docs/memory.md.
 #[tokio::test]
 #[ignore = "takes minutes; scripts/long memory runs it"]

@@ -1,6 +1,7 @@
 //! Health and metrics: each metric is moved by what it counts.
 
 use super::*;
+use sailor::protocol::Encoding;
 use std::{env, process::Stdio};
 use test_rig::Health;
 use tokio::io::AsyncWriteExt;
@@ -140,6 +141,17 @@ impl Monitored {
             self.rig.emulator.send(&message, &Headers::new());
         }
         self.waited("value_memory").await;
+        self.idle().await;
+        for n in 0..3 {
+            let emulator = &self.rig.emulator;
+            let body = json!({ "script": [["sleep", 300]], "pad": pad }).to_string();
+            let body = emulator.cipher().encrypt(body.into(), Encoding::Raw);
+            emulator.platform().set_object(&format!("body-{n}"), body);
+            let headers = json!({ "x-ipaas-object-storage-id": format!("body-{n}") });
+            let message = json!({ "headers": headers, "body": {} });
+            emulator.send(&message, &Headers::new());
+        }
+        self.waited("body_memory").await;
         self.idle().await;
         // Three events, of which two fill the room, wait for their confirms.
         self.rig.emulator.broker().nack_publishes(usize::MAX);

@@ -131,7 +131,27 @@ async fn blocking_modules_do_not_prevent_the_exit() {
     assert_eq!(status, 0);
     // The only thread is blocked, and with it the clock of the engine.
     let end = "The process has not ended in time by itself";
-    assert_eq!(said(&log, end), [2], "{log:?}");
+    assert_eq!(said(&log, end), [5], "{log:?}");
+    rig.events(EventKind::Requeued, 1).await;
+}
+
+#[tokio::test]
+async fn a_module_that_computes_lets_the_connections_close() {
+    let rig = scripted(1).await;
+    let rig = rig
+        .variable("ELASTICIO_SHUTDOWN_TIMEOUT", "1")
+        .variable("TOKIO_WORKER_THREADS", "2");
+    let component = rig.start();
+    rig.send(json!([["data", { "body": {} }], ["block", 3_600_000]]));
+    rig.events(EventKind::Data, 1).await;
+    let (status, log) = component.stop().await;
+    assert_eq!(status, 0);
+    let computes = "A module computes without awaiting; the process ends anyway";
+    assert_eq!(said(&log, computes), [1], "{log:?}");
+    let closed = "What the connections to the broker went through";
+    assert!(log.iter().any(|line| line["msg"] == closed), "{log:?}");
+    let late = "The process has not ended in time by itself";
+    assert_eq!(said(&log, late), [0; 0], "{log:?}");
     rig.events(EventKind::Requeued, 1).await;
 }
 

@@ -3,10 +3,10 @@
 use super::{
     client::{self, Admit, Connection},
     error::{BrokerError, describe, is_about_tls},
-    intake::{Intake, MessageMemory},
+    intake::Intake,
 };
 use crate::{
-    broker::transport::TransportError,
+    broker::{message_memory::MessageMemory, transport::TransportError},
     clients::{retry::RetryPolicy, tls},
     monitoring::Metrics,
     settings::{AmqpSettings, MemoryShares},
@@ -156,6 +156,10 @@ impl Connector {
     /// Sets where the process counts.
     pub(super) fn with_metrics(self, metrics: Arc<Metrics>) -> Self {
         Self { metrics, ..self }
+    }
+
+    pub(super) fn memory(&self) -> &Arc<MessageMemory> {
+        &self.memory
     }
 
     pub(super) fn metrics(&self) -> &Arc<Metrics> {

@@ -7,7 +7,7 @@
 //! Bodies are left out only when messages become larger: [`PrefetchControl`] asks the broker for as many deliveries as the
 //! sizes seen so far allow, and for more once they prove to be small.
 
-use crate::settings::MemoryShares;
+use crate::{broker::message_memory::MessageMemory, settings::MemoryShares};
 use std::{
     collections::HashMap,
     fmt,
@@ -17,7 +17,7 @@ use std::{
     },
     time::Duration,
 };
-use tokio::{sync::Notify, time::timeout};
+use tokio::time::timeout;
 
 /// The body that a step sends at most by default. The first deliveries are as few as fit if they all have this size.
 const USUAL_MAXIMUM: usize = 10 << 20;
@@ -25,55 +25,6 @@ const USUAL_MAXIMUM: usize = 10 << 20;
 const WARNING: Duration = Duration::from_secs(300);
 /// After as many small messages as the prefetch, it grows by this factor.
 const GROWTH: usize = 10;
-
-/// The memory of all messages in the process, in bytes. Connections come and go, and the messages of a lost one are still
-/// processed.
-#[derive(Debug)]
-pub(super) struct MessageMemory {
-    shares: MemoryShares,
-    used: AtomicUsize,
-    /// Someone waits for `freed`.
-    is_awaited: AtomicBool,
-    freed: Notify,
-}
-
-impl MessageMemory {
-    pub(super) fn new(shares: MemoryShares) -> Arc<Self> {
-        Arc::new(Self {
-            shares,
-            used: AtomicUsize::new(0),
-            is_awaited: AtomicBool::new(false),
-            freed: Notify::new(),
-        })
-    }
-
-    fn take(&self, bytes: usize) -> bool {
-        let more = |used: usize| {
-            let sum = used.checked_add(bytes)?;
-            (sum <= self.shares.messages).then_some(sum)
-        };
-        self.used.fetch_update(SeqCst, SeqCst, more).is_ok()
-    }
-
-    fn give_back(&self, bytes: usize) {
-        self.used.fetch_sub(bytes, SeqCst);
-        if self.is_awaited.load(SeqCst) {
-            self.freed.notify_one();
-        }
-    }
-
-    /// Waits until `condition` holds. Only one task may wait.
-    ///
-    /// # Cancel safety
-    /// Dropping the future loses nothing.
-    async fn wait_until(&self, condition: impl Fn() -> bool) {
-        self.is_awaited.store(true, SeqCst);
-        while !condition() {
-            self.freed.notified().await;
-        }
-        self.is_awaited.store(false, SeqCst);
-    }
-}
 
 /// Why the body of a delivery was left out. Sizes are in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,7 +61,7 @@ impl Intake {
     pub(super) fn admit(&self, tag: u64, size: u64) -> bool {
         let size = usize::try_from(size).unwrap_or(usize::MAX);
         let cost = MemoryShares::message_cost(size);
-        let reason = if size > self.memory.shares.largest_body() {
+        let reason = if size > self.memory.largest_body() {
             LeftOut::TooLarge(size)
         } else if self.memory.take(cost) {
             self.booked.fetch_add(cost, SeqCst);
@@ -137,8 +88,7 @@ impl Intake {
 
     /// Returns how many bytes are free.
     pub(super) fn free(&self) -> usize {
-        let used = self.memory.used.load(SeqCst);
-        self.memory.shares.messages.saturating_sub(used)
+        self.memory.free()
     }
 
     /// Waits until a body of `size` bytes fits.
@@ -147,8 +97,7 @@ impl Intake {
     /// Dropping the future loses nothing.
     pub(super) async fn room_for(&self, size: usize) {
         let cost = MemoryShares::message_cost(size);
-        let limit = self.memory.shares.messages;
-        let fits = || self.memory.used.load(SeqCst) + cost <= limit;
+        let fits = || cost <= self.memory.free();
         let mut seconds = 0;
         while timeout(WARNING, self.memory.wait_until(fits))
             .await

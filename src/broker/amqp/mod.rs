@@ -51,6 +51,7 @@ pub(crate) use lock::{BrokerLock, StandaloneBrokerLock};
 use crate::{
     broker::{
         finished_log::LogReader,
+        message_memory::MessageMemory,
         transport::{
             Confirm, Deliveries, Delivery, Publication, PublishError, PublishErrorKind,
             ReboundLimitExceeded, Route, SettleOutcome, Transport, TransportError, Verdict,
@@ -349,6 +350,10 @@ impl Transport for Amqp {
         let task = self.consume_task(sender);
         self.tasks.spawn_on(task.run(first), self.thread.handle());
         Ok(deliveries)
+    }
+
+    fn memory(&self) -> &Arc<MessageMemory> {
+        self.connector.memory()
     }
 
     fn publish(&self, publication: Publication) -> Confirm {

@@ -23,6 +23,9 @@ pub(crate) enum HttpError {
     /// The response is larger than the limit.
     #[error("the response is larger than the limit of {0}")]
     TooLarge(SizeLimit),
+    /// There is no memory for a body of so many bytes at the moment.
+    #[error("there is no memory for a response of {0} bytes at the moment")]
+    NoMemory(usize),
     /// The server responded with an error status. Its body is the message, because the server knows what is wrong.
     #[error("{}", if body.is_empty() { status.to_string() } else { body.clone() })]
     Status {
@@ -99,7 +102,10 @@ impl HttpError {
     /// The status of the response, if there is one.
     pub(crate) fn status(&self) -> Option<StatusCode> {
         match self {
-            Self::NoResponse { .. } | Self::TimedOut { .. } | Self::TooLarge(_) => None,
+            Self::NoResponse { .. }
+            | Self::TimedOut { .. }
+            | Self::TooLarge(_)
+            | Self::NoMemory(_) => None,
             Self::Status { status, .. } => Some(*status),
         }
     }
@@ -109,7 +115,7 @@ impl HttpError {
         match self {
             Self::NoResponse { is_transient, .. } => *is_transient,
             Self::TimedOut { .. } => true,
-            Self::TooLarge(_) => false,
+            Self::TooLarge(_) | Self::NoMemory(_) => false,
             Self::Status { status, .. } => {
                 status.is_server_error()
                     || matches!(
@@ -124,7 +130,10 @@ impl HttpError {
 
     pub(super) fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::NoResponse { .. } | Self::TimedOut { .. } | Self::TooLarge(_) => None,
+            Self::NoResponse { .. }
+            | Self::TimedOut { .. }
+            | Self::TooLarge(_)
+            | Self::NoMemory(_) => None,
             Self::Status { retry_after, .. } => *retry_after,
         }
     }
@@ -133,7 +142,7 @@ impl HttpError {
     pub(crate) fn without_contents(&self) -> String {
         match self {
             Self::NoResponse { reason, .. } => reason.clone(),
-            Self::TimedOut { .. } | Self::TooLarge(_) => self.to_string(),
+            Self::TimedOut { .. } | Self::TooLarge(_) | Self::NoMemory(_) => self.to_string(),
             Self::Status { status, url, .. } => format!("{status} from {url}"),
         }
     }

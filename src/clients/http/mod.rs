@@ -227,20 +227,39 @@ pub(crate) async fn send_and_read<T>(
 }
 
 /// Reads the body of a response. Stops reading at the limit.
-pub(crate) async fn read(
+pub(crate) async fn read(response: Response, limit: SizeLimit) -> Result<ResponseBody, HttpError> {
+    read_within(response, limit, |_| true).await
+}
+
+/// Reads the body of a response, and asks `admit` before it takes memory, with the size in bytes that the body has at least.
+/// Stops reading at the limit, and when `admit` refuses.
+pub(crate) async fn read_within(
     mut response: Response,
     limit: SizeLimit,
+    admit: impl Fn(usize) -> bool,
 ) -> Result<ResponseBody, HttpError> {
     let announced = response
         .content_length()
-        .map(|length| usize::try_from(length).unwrap_or(usize::MAX));
-    if announced.is_some_and(|length| length > limit.bytes) {
+        .map_or(0, |length| usize::try_from(length).unwrap_or(usize::MAX));
+    if announced > limit.bytes {
         return Err(HttpError::TooLarge(limit));
     }
-    let mut body = Vec::with_capacity(announced.unwrap_or_default());
+    let admitted = |size: usize| {
+        if admit(size) {
+            Ok(size)
+        } else {
+            Err(HttpError::NoMemory(size))
+        }
+    };
+    let mut body = Vec::with_capacity(admitted(announced)?);
     while let Some(chunk) = response.chunk().await.map_err(HttpError::from_reqwest)? {
-        if chunk.len() > limit.bytes - body.len() {
+        let size = body.len() + chunk.len();
+        if size > limit.bytes {
             return Err(HttpError::TooLarge(limit));
+        }
+        if size > body.capacity() {
+            let grown = size.max(2 * body.capacity()).min(limit.bytes);
+            body.reserve_exact(admitted(grown)? - body.len());
         }
         body.extend_from_slice(&chunk);
     }

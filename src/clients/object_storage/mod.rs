@@ -3,12 +3,16 @@
 //!
 //! A body is sent or read as a whole, within `REQUEST_TIMEOUT` for each attempt. An attachment can be streamed.
 
+mod bodies;
+
+pub(crate) use bodies::{NoMemory, fetch_body, fetch_body_within};
+
 use crate::{
     clients::{
         http::{self, HttpError, RequestPolicy, SizeLimit},
         retry::RetryPolicy,
     },
-    protocol::{Cipher, Encoding, EnvelopeError, Json, MAX_LOGGED_ID, StepIdentity, truncated},
+    protocol::{Cipher, StepIdentity},
     settings::{MemoryShares, ObjectStorageSettings},
 };
 use bytes::Bytes;
@@ -19,7 +23,7 @@ use reqwest::{
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use std::{sync::Arc, time::Duration};
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 /// The error of every call if object storage is not configured.
@@ -29,8 +33,6 @@ pub(crate) const NOT_CONFIGURED: &str = "no object storage is configured: set EL
 const MAX_REDIRECTS: usize = 5;
 /// How many bodies are downloaded at the same time, for all messages together.
 const MAX_DOWNLOADS: usize = 4;
-/// The unit of the memory budget, in bytes.
-const BUDGET_UNIT: usize = 1024;
 /// The time limit of a streamed attachment.
 const STREAM_TIMEOUT: Duration = Duration::from_secs(3600);
 
@@ -108,6 +110,7 @@ pub struct ObjectStorageError {
     operation: String,
     reason: String,
     too_large: bool,
+    no_memory: Option<NoMemory>,
 }
 
 impl ObjectStorageError {
@@ -116,6 +119,7 @@ impl ObjectStorageError {
             operation: operation.into(),
             reason,
             too_large: false,
+            no_memory: None,
         }
     }
 }
@@ -143,7 +147,7 @@ impl ObjectStorage {
                 variable: Some("ELASTICIO_OBJECT_STORAGE_SIZE_LIMIT"),
             },
             downloads: Arc::new(Semaphore::new(MAX_DOWNLOADS)),
-            memory_budget: Arc::new(Semaphore::new(budget_units(limit) as usize)),
+            memory_budget: Arc::new(Semaphore::new(bodies::budget_units(limit) as usize)),
             credentials: Arc::new(StorageCredentials {
                 uri: settings.uri.clone(),
                 token: settings.token.clone(),
@@ -156,85 +160,6 @@ impl ObjectStorage {
     pub(crate) fn with_cancellation(mut self, stopping: CancellationToken) -> Self {
         self.policy.stopping = stopping;
         self
-    }
-
-    /// Stores the body of a message and returns its id.
-    pub(crate) async fn put(&self, body: &Json) -> Result<String, ObjectStorageError> {
-        let plain = body.as_bytes();
-        let ciphertext = match &self.cipher {
-            Some(cipher) => {
-                let mut buffer = Vec::with_capacity(plain.len() + 16);
-                buffer.extend_from_slice(plain);
-                Bytes::from(cipher.encrypt(buffer, Encoding::Raw))
-            }
-            None => Bytes::copy_from_slice(plain),
-        };
-        let response = http::send_with_retry(&self.policy, SizeLimit::STATUS, || {
-            self.upload_request(&self.http)
-                .header(CONTENT_TYPE, "application/json")
-                .body(ciphertext.clone())
-        });
-        response
-            .await
-            .and_then(|response| response.json::<UploadResponse>())
-            .map_err(|e| e.without_contents())
-            .and_then(UploadResponse::id)
-            .map_err(|reason| ObjectStorageError::new("storing a message's body", reason))
-    }
-
-    /// Downloads the body of a message by its id. `limit` is the size limit of this body, if it is lower than the
-    /// general limit.
-    pub(crate) async fn get(
-        &self,
-        id: &str,
-        limit: Option<SizeLimit>,
-    ) -> Result<Json, ObjectStorageError> {
-        let limit = limit
-            .filter(|limit| limit.bytes < self.limit.bytes)
-            .unwrap_or(self.limit);
-        let failed = |reason: String| ObjectStorageError::new(fetching(id), reason);
-        let download = http::retry(&self.policy, || self.download_once(id, limit)).await;
-        // The permits last until the body has been decrypted and checked.
-        let (body, _permits) = download.map_err(|e| ObjectStorageError {
-            too_large: matches!(e, HttpError::TooLarge(_)),
-            ..failed(e.without_contents())
-        })?;
-        let plain = match &self.cipher {
-            Some(cipher) => cipher
-                .decrypt(&body, Encoding::Raw)
-                .map_err(|e| failed(e.to_string()))?
-                .into(),
-            None => body,
-        };
-        Json::from_text(plain).map_err(|error| match error {
-            EnvelopeError::NotJson { line, column } => failed(format!(
-                "the object is not JSON, line {line}, column {column}"
-            )),
-            error => failed(error.to_string()),
-        })
-    }
-
-    /// Downloads a body once. The permits limit the number of bodies, and of their bytes, in memory.
-    async fn download_once(
-        &self,
-        id: &str,
-        limit: SizeLimit,
-    ) -> Result<(Bytes, [Option<SemaphorePermit<'_>>; 2]), HttpError> {
-        let slot = self.downloads.acquire().await.ok();
-        let request = self.authorize(self.http.get(self.object_url(id)));
-        // The wait for memory is not part of the time limit, because the storage does not cause it.
-        let wait_for_memory = async |response: &Response| {
-            // Without a length, the body may be as large as the limit.
-            let length = response
-                .content_length()
-                .and_then(|length| usize::try_from(length).ok());
-            let size = length.map_or(limit.bytes, |length| length.min(limit.bytes));
-            let memory = self.memory_budget.acquire_many(budget_units(size));
-            memory.await.ok()
-        };
-        let sent = http::send_and_read(request, self.policy.timeout, limit, wait_for_memory);
-        let (response, memory) = sent.await?;
-        Ok((response.body, [slot, memory]))
     }
 
     /// Stores a file without encryption, for an attachment of a message.
@@ -371,40 +296,6 @@ impl ObjectStorage {
                     .is_some_and(|rest| rest.starts_with('/'))
         })
     }
-}
-
-fn fetching(id: &str) -> String {
-    format!("fetching object {}", truncated(id, MAX_LOGGED_ID))
-}
-
-/// Returns the share of the memory budget that a body of this size takes.
-fn budget_units(bytes: usize) -> u32 {
-    u32::try_from(bytes.div_ceil(BUDGET_UNIT)).unwrap_or(u32::MAX)
-}
-
-/// Downloads the body of a message. The error is a sentence that the platform knows. The reason is only logged, except
-/// for the size of the body, which the user can change.
-pub(crate) async fn fetch_body(
-    storage: Option<&ObjectStorage>,
-    id: &str,
-    limit: Option<SizeLimit>,
-) -> anyhow::Result<Json> {
-    let fetched = match storage {
-        Some(storage) => storage.get(id, limit).await,
-        None => Err(ObjectStorageError::new(
-            fetching(id),
-            NOT_CONFIGURED.to_owned(),
-        )),
-    };
-    fetched.map_err(|error| {
-        tracing::error!("Downloading a message body from object storage failed: {error}");
-        let id = truncated(id, MAX_LOGGED_ID);
-        if error.too_large {
-            anyhow::anyhow!("Failed to get message body with id={id}: {}", error.reason)
-        } else {
-            anyhow::anyhow!("Failed to get message body with id={id}")
-        }
-    })
 }
 
 /// Returns the retry policy that the variables configure. Without them, a request outlasts an outage of 30 seconds.

@@ -7,9 +7,11 @@ use crate::{
         simulated::{SimulatedBroker, Simulation},
     },
     captured_log::CapturedLog,
+    clients::object_storage::ObjectStorage,
     component::{context::HookContext, module::Action},
     engine::{
         account::AccountCredentials,
+        bodies::BodyStorage,
         deduplication::Deduplication,
         hooks::{self, warn_while_slow},
         value_room::ValueRoom,
@@ -250,5 +252,50 @@ async fn a_wait_for_memory_to_parse_is_named_in_the_log() {
     assert_eq!(rig.confirm(Route::Data).await, 1);
     rig.assert_settled(deliveries[1], Verdict::Acknowledged)
         .await;
+    rig.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_wait_for_memory_to_download_a_body_is_named_in_the_log() {
+    let log = CapturedLog::begin();
+    let server = ScriptedDouble::start().await.unwrap();
+    // One request finds no memory, the next one does.
+    let stored = "x".repeat(100_000);
+    let response = format!("\"{stored}\"");
+    server.respond("", [(); 2].map(|()| PreparedResponse::ok(response.clone())));
+    let variables = [
+        ("OBJECT_STORAGE_URI", &*server.url()),
+        ("OBJECT_STORAGE_TOKEN", "token"),
+    ];
+    let component = acts(|message, cx| async move { cx.data(&message.body).await });
+    let client = || http::client_without_redirects().unwrap();
+    let storage = settings(&variables).object_storage.unwrap();
+    let storage = ObjectStorage::new(client(), client(), &storage, None, &StepIdentity::default());
+    let (mut memory, mut taken) = (None, 0);
+    let full = |engine: &mut Engine<MemoryTransport>| {
+        engine.bodies = BodyStorage(Some(storage));
+        let shared = memory.insert(engine.transport.memory().clone());
+        taken = shared.free();
+        assert!(shared.take(taken));
+    };
+    let mut rig = Rig::changed(component, &variables, 0, full).await;
+    let memory = memory.unwrap();
+    let plain = r#"{"headers":{"x-ipaas-object-storage-id":"1"},"body":{}}"#;
+    let body = rig.cipher.encrypt(plain.into(), Encoding::Raw);
+    let delivery = rig.broker.deliver(headers("1"), body.into());
+    while memory.used() == taken {
+        tokio::task::yield_now().await;
+    }
+    tokio::time::pause();
+    tokio::time::sleep(Duration::from_secs(601)).await;
+    let line = "The message has been waiting for minutes for memory to download its body";
+    assert_eq!(log.count(&[line]), 2, "{}", log.text());
+    log.assert_one(&[line, "messageId=\"1\"", "seconds=600"]);
+    tokio::time::resume();
+    memory.give_back(taken);
+    assert_eq!(rig.confirm(Route::Data).await, stored);
+    rig.assert_settled(delivery, Verdict::Acknowledged).await;
+    assert_eq!(memory.used(), 0);
+    tokio::time::pause();
     rig.stop().await.unwrap();
 }

@@ -19,7 +19,7 @@ fn consumers(messages: usize) -> Consumers {
 }
 
 fn used(consumers: &Consumers) -> usize {
-    consumers.intake.memory.used.load(SeqCst)
+    consumers.intake.memory.used()
 }
 
 /// What happens to a connection that consumes.
@@ -57,7 +57,7 @@ proptest! {
             match step {
                 Step::Arrives(size) => {
                     tag += 1;
-                    let is_alone = memory.used.load(SeqCst) == 0;
+                    let is_alone = memory.used() == 0;
                     let is_admitted = consumers.intake.admit(tag, size as u64);
                     let is_too_large = size > shares(limit).largest_body();
                     prop_assert!(!is_alone || is_admitted != is_too_large);
@@ -79,10 +79,10 @@ proptest! {
                     sent.clear();
                 }
             }
-            prop_assert!(memory.used.load(SeqCst) <= limit);
+            prop_assert!(memory.used() <= limit);
         }
         drop((consumers, working));
-        prop_assert_eq!(memory.used.load(SeqCst), 0);
+        prop_assert_eq!(memory.used(), 0);
     }
 
     /// Whatever the sizes: the prefetch stays within the setting, and a full one of the last size fits after one was left

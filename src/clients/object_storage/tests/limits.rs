@@ -136,6 +136,45 @@ async fn concurrent_bodies_share_the_memory_of_one() {
 }
 
 #[tokio::test]
+async fn a_body_is_read_as_far_as_there_is_memory() {
+    let double = ScriptedDouble::start().await.unwrap();
+    for chunked in [false, true] {
+        double.respond(
+            "",
+            [(); 3].map(|()| PreparedResponse::ok(format!("\"{}\"", "x".repeat(2998)))),
+        );
+        double.set_trouble(Trouble {
+            chunked,
+            ..Trouble::default()
+        });
+        let storage = storage(&double.url(), None);
+        let asked = Mutex::new(vec![]);
+        let get = async |memory: usize| {
+            let admit = |size: usize| {
+                asked.lock().unwrap().push(size);
+                size <= memory
+            };
+            let got = storage.get_within("o1", admit).await;
+            let asked = std::mem::take(&mut *asked.lock().unwrap());
+            (got.map_err(|error| error.no_memory), asked)
+        };
+        let (got, asked) = get(4000).await;
+        assert_eq!(got.unwrap().as_bytes().len(), 3000);
+        let largest = asked.into_iter().max().unwrap();
+        assert!((3000..=4000).contains(&largest), "{largest}");
+        // Nothing is tried again: there will be no more memory in a moment.
+        let (got, asked) = get(2999).await;
+        assert_eq!(got.unwrap_err(), Some(NoMemory(*asked.last().unwrap())));
+        assert!(
+            asked.windows(2).all(|sizes| sizes[0] < sizes[1]),
+            "{asked:?}"
+        );
+        let (got, _) = get(largest).await;
+        assert_eq!(got.unwrap().as_bytes().len(), 3000);
+    }
+}
+
+#[tokio::test]
 async fn a_download_slot_is_held_until_the_body_is_checked() {
     let responses = vec![
         PreparedResponse::status(500),

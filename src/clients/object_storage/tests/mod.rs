@@ -5,8 +5,9 @@ mod bodies;
 mod limits;
 
 use super::*;
+use crate::protocol::{Encoding, Json};
 use futures_util::StreamExt;
-use http_double::{PreparedResponse, RecordedCall, ScriptedDouble};
+use http_double::{PreparedResponse, RecordedCall, ScriptedDouble, Trouble};
 use serde_json::json;
 use tokio::time::Instant;
 

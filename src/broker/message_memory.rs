@@ -1,0 +1,184 @@
+//! The memory of all messages in the process.
+//!
+//! A message takes memory for its delivery, and for a body in object storage that it refers to. Both are of one share
+//! ([`MemoryShares::messages`]), and are taken before the bytes are read.
+
+use crate::settings::MemoryShares;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
+};
+use tokio::sync::{Mutex, Notify};
+
+/// Counts the memory of all messages, in bytes. Connections come and go, and the messages of a lost one are still processed.
+#[derive(Debug)]
+pub(crate) struct MessageMemory {
+    shares: MemoryShares,
+    used: AtomicUsize,
+    /// Something may wait for `freed`.
+    is_awaited: AtomicBool,
+    freed: Notify,
+    /// The part of `used` that belongs to messages that wait for their bodies.
+    waiting: AtomicUsize,
+    /// Held by the message that gets memory for its body next.
+    next_body: Mutex<()>,
+}
+
+impl MessageMemory {
+    pub(crate) fn new(shares: MemoryShares) -> Arc<Self> {
+        Arc::new(Self {
+            shares,
+            used: AtomicUsize::new(0),
+            is_awaited: AtomicBool::new(false),
+            freed: Notify::new(),
+            waiting: AtomicUsize::new(0),
+            next_body: Mutex::new(()),
+        })
+    }
+
+    /// Returns the size in bytes of the largest body that fits.
+    pub(crate) fn largest_body(&self) -> usize {
+        self.shares.largest_body()
+    }
+
+    /// Returns how many bytes are taken.
+    pub(crate) fn used(&self) -> usize {
+        self.used.load(SeqCst)
+    }
+
+    /// Returns how many bytes are free.
+    pub(crate) fn free(&self) -> usize {
+        self.shares.messages.saturating_sub(self.used())
+    }
+
+    /// Takes memory if there is enough.
+    pub(crate) fn take(&self, bytes: usize) -> bool {
+        let more = |used: usize| {
+            let sum = used.checked_add(bytes)?;
+            (sum <= self.shares.messages).then_some(sum)
+        };
+        self.used.fetch_update(SeqCst, SeqCst, more).is_ok()
+    }
+
+    pub(crate) fn give_back(&self, bytes: usize) {
+        self.used.fetch_sub(bytes, SeqCst);
+        self.wake();
+    }
+
+    /// Ends waits whose condition holds now.
+    pub(crate) fn wake(&self) {
+        if self.is_awaited.load(SeqCst) && self.is_awaited.swap(false, SeqCst) {
+            self.freed.notify_waiters();
+        }
+    }
+
+    /// Waits until `condition` holds. It is checked whenever memory is given back, and at each [`wake`](Self::wake).
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses nothing.
+    pub(crate) async fn wait_until(&self, condition: impl Fn() -> bool) {
+        loop {
+            // Created before the check: what is given back after the check ends the wait.
+            let freed = self.freed.notified();
+            self.is_awaited.store(true, SeqCst);
+            if condition() {
+                return;
+            }
+            freed.await;
+        }
+    }
+
+    /// Waits for memory for a body of `size` bytes that a message refers to. `own` is the size of the message itself.
+    /// Messages get memory in the order of these calls. A body that is alone always fits.
+    ///
+    /// The memory of messages that wait does not count, or they would wait for each other. It is small: their bodies are
+    /// elsewhere. The memory is taken before the wait, so that messages that arrive later do not get it.
+    ///
+    /// # Cancel safety
+    /// Dropping the future takes nothing.
+    pub(crate) async fn room_for_body(self: &Arc<Self>, own: usize, size: usize) -> BodyRoom {
+        let _waiting = Waiting::begin(self, MemoryShares::message_cost(own));
+        let _next = self.next_body.lock().await;
+        let room = BodyRoom::taking(self, self.cost(size));
+        let counted = || self.used().saturating_sub(self.waiting.load(SeqCst));
+        self.wait_until(|| counted() <= self.shares.messages).await;
+        room
+    }
+
+    /// What a body of `size` bytes takes, at most the whole share.
+    fn cost(&self, size: usize) -> usize {
+        MemoryShares::message_cost(size).min(self.shares.messages)
+    }
+}
+
+/// Counts a message as one that waits, until it is dropped.
+struct Waiting<'a> {
+    memory: &'a MessageMemory,
+    bytes: usize,
+}
+
+impl<'a> Waiting<'a> {
+    fn begin(memory: &'a MessageMemory, bytes: usize) -> Self {
+        memory.waiting.fetch_add(bytes, SeqCst);
+        memory.wake();
+        Self { memory, bytes }
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.memory.waiting.fetch_sub(self.bytes, SeqCst);
+    }
+}
+
+/// The memory of a body that a message refers to. It is given back when this is dropped.
+#[derive(Debug)]
+pub(crate) struct BodyRoom {
+    memory: Arc<MessageMemory>,
+    bytes: AtomicUsize,
+}
+
+impl BodyRoom {
+    /// Takes nothing yet.
+    pub(crate) fn empty(memory: &Arc<MessageMemory>) -> Self {
+        Self::taking(memory, 0)
+    }
+
+    /// Takes memory, whether there is enough or not.
+    fn taking(memory: &Arc<MessageMemory>, bytes: usize) -> Self {
+        memory.used.fetch_add(bytes, SeqCst);
+        Self {
+            memory: memory.clone(),
+            bytes: AtomicUsize::new(bytes),
+        }
+    }
+
+    /// Takes memory for a body of `size` bytes in all, if there is enough now.
+    pub(crate) fn grow_to(&self, size: usize) -> bool {
+        let needed = self.memory.cost(size);
+        let more = needed.saturating_sub(self.bytes.load(SeqCst));
+        let is_taken = more == 0 || self.memory.take(more);
+        if is_taken {
+            self.bytes.fetch_add(more, SeqCst);
+        }
+        is_taken
+    }
+
+    /// Gives back what a body of `size` bytes does not need.
+    pub(crate) fn shrink_to(&self, size: usize) {
+        let needed = self.memory.cost(size);
+        let before = self.bytes.fetch_min(needed, SeqCst);
+        if before > needed {
+            self.memory.give_back(before - needed);
+        }
+    }
+}
+
+impl Drop for BodyRoom {
+    fn drop(&mut self) {
+        self.memory.give_back(*self.bytes.get_mut());
+    }
+}
+
+#[cfg(test)]
+mod tests;
