@@ -83,12 +83,8 @@ impl ControlGroup {
         };
         fs::write(group.folder.join(file), limit.to_string()).ok()?;
         let procs = group.folder.join("cgroup.procs");
-        let script = format!(
-            "#!/bin/sh\necho $$ > {} && exec {SCRIPTED} \"$@\"\n",
-            procs.display()
-        );
-        fs::write(group.binary(), script).ok()?;
-        fs::set_permissions(group.binary(), fs::Permissions::from_mode(0o755)).ok()?;
+        let script = format!("echo $$ > {} && exec {SCRIPTED} \"$@\"", procs.display());
+        program(&group.binary(), &script);
         Some(group)
     }
 
@@ -110,6 +106,12 @@ impl Drop for ControlGroup {
     }
 }
 
+/// Writes a shell script that can be executed.
+fn program(path: &Path, script: &str) {
+    fs::write(path, format!("#!/bin/sh\n{script}\n")).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
 /// A process with a memory limit in MB, and its step.
 struct Limited {
     rig: Rig,
@@ -121,14 +123,18 @@ struct Limited {
 
 impl Limited {
     async fn start(limit: usize, prefetch: u16, function: &str) -> Self {
-        let group = ControlGroup::new(limit * MIB);
-        let binary = group
-            .as_ref()
-            .map_or_else(|| SCRIPTED.into(), ControlGroup::binary);
         let step = Step {
             function: function.into(),
             ..Step::default()
         };
+        Self::start_step(limit, prefetch, step).await
+    }
+
+    async fn start_step(limit: usize, prefetch: u16, step: Step) -> Self {
+        let group = ControlGroup::new(limit * MIB);
+        let binary = group
+            .as_ref()
+            .map_or_else(|| SCRIPTED.into(), ControlGroup::binary);
         let config = EmulatorConfig {
             step,
             prefetch,
@@ -306,6 +312,29 @@ async fn bodies_from_object_storage_wait_for_memory() {
         process.send(format!(
             r#"{{"headers":{{"x-ipaas-object-storage-id":"body-{n}"}},"body":{{}}}}"#
         ));
+    }
+    assert!(process.work(COUNT).await, "the process was killed");
+    assert_eq!(acked_and_rejected(&process.rig), (COUNT, 0));
+    process.assert_within_limit();
+}
+
+/// Each event is twice as large as its message.
+#[tokio::test]
+async fn large_messages_with_passthrough_fit_into_128_mb() {
+    const COUNT: usize = 3;
+    let mut process = Limited::start_step(
+        128,
+        5,
+        Step {
+            function: "script".into(),
+            is_passthrough: true,
+            ..Step::default()
+        },
+    )
+    .await;
+    let body = Body::Text.of_size(5 * MIB);
+    for _ in 0..COUNT {
+        process.send_body(&body);
     }
     assert!(process.work(COUNT).await, "the process was killed");
     assert_eq!(acked_and_rejected(&process.rig), (COUNT, 0));

@@ -65,6 +65,75 @@ async fn only_messages_that_fit_are_delivered_at_once() {
     assert!(world.try_take(&world.settings.queue).await.is_none());
 }
 
+/// Replaces the queue by a quorum queue that drops a message after so many deliveries. Only RabbitMQ has them.
+async fn make_quorum(world: &World, delivery_limit: i32) {
+    let queue = || world.settings.queue.as_str().into();
+    let deleted = world
+        .channel
+        .queue_delete(queue(), QueueDeleteOptions::default());
+    deleted.await.unwrap();
+    let mut arguments = FieldTable::default();
+    arguments.insert(
+        "x-queue-type".into(),
+        AMQPValue::LongString("quorum".into()),
+    );
+    arguments.insert(
+        "x-delivery-limit".into(),
+        AMQPValue::LongInt(delivery_limit),
+    );
+    arguments.insert("x-expires".into(), AMQPValue::LongInt(60_000));
+    let options = QueueDeclareOptions {
+        durable: true,
+        ..Default::default()
+    };
+    let declared = world.channel.queue_declare(queue(), options, arguments);
+    declared.await.unwrap();
+}
+
+/// Small and large messages in turn: the prefetch grows, and then they do not fit. Each message that is given back counts as
+/// a delivery.
+#[tokio::test]
+async fn messages_that_are_given_back_stay_within_a_delivery_limit() {
+    const ROUNDS: u8 = 6;
+    if env::var_os("SAILOR_TEST_AMQP_URI").is_none() {
+        return eprintln!("not run, because SAILOR_TEST_AMQP_URI is not set");
+    }
+    let world = world(13 * MIB, 10).await;
+    make_quorum(&world, 3).await;
+    for _ in 0..ROUNDS {
+        put(&world, 20, 10).await;
+        put(&world, 8, MIB).await;
+    }
+    let amqp = world.connect().await;
+    let mut deliveries = amqp.consume().await.unwrap();
+    let mut working = Vec::new();
+    let (mut small, mut large) = (0, 0);
+    while small + large < usize::from(ROUNDS) * 28 {
+        match timeout(Duration::from_millis(20), deliveries.recv()).await {
+            Ok(delivery) => {
+                let delivery = delivery.unwrap().unwrap();
+                *(if delivery.body.len() == MIB {
+                    &mut large
+                } else {
+                    &mut small
+                }) += 1;
+                working.push(delivery);
+            }
+            // Nothing more fits until one is settled.
+            Err(_) => acknowledge(&amqp, &working.remove(0)).await,
+        }
+    }
+    assert_eq!(
+        (small, large),
+        (20 * usize::from(ROUNDS), 8 * usize::from(ROUNDS))
+    );
+    for delivery in working {
+        acknowledge(&amqp, &delivery).await;
+    }
+    amqp.close().await;
+    assert!(world.try_take(&world.settings.queue).await.is_none());
+}
+
 #[tokio::test]
 async fn a_message_that_never_fits_is_delivered_without_its_body() {
     let world = world(8 * MIB, 1).await;
