@@ -245,6 +245,9 @@ pub(crate) trait Transport: Send + Sync + 'static {
 
     /// Starts deliveries, at most `prefetch` of them unsettled at once. The adapter reconnects without limit; only an
     /// error that waiting cannot fix ends the deliveries. Called once.
+    ///
+    /// # Cancel safety
+    /// If the future is dropped, nothing is delivered, and the transport can only be closed.
     fn consume(
         &self,
     ) -> impl Future<Output = Result<Deliveries<Self::Handle>, TransportError>> + Send;

@@ -17,7 +17,7 @@ use crate::{
     broker::{
         amqp::Amqp,
         finished_log::FinishedLog,
-        transport::{Deliveries, Publication, Route, Transport},
+        transport::{Deliveries, Publication, Route, Transport, TransportError},
     },
     clients::{
         http,
@@ -260,8 +260,7 @@ impl StepStart {
                 return Ok(());
             }
         };
-        let is_stopping = shutdown.graceful.is_cancelled();
-        let started = consume(prepared, &*transport, is_stopping).await;
+        let started = consume(prepared, &*transport, &shutdown.graceful).await;
         match started {
             Ok(Some((prepared, deliveries))) => {
                 tracing::info!("Fully initialized and waiting for messages");
@@ -370,17 +369,31 @@ impl StepStart {
 async fn consume<T: Transport>(
     prepared: anyhow::Result<PreparedStep>,
     transport: &T,
-    is_stopping: bool,
+    stopping: &CancellationToken,
 ) -> anyhow::Result<Option<(PreparedStep, Deliveries<T::Handle>)>> {
     match prepared {
         // The process was asked to stop while it waited for the platform.
-        Err(error) if is_stopping && is_unavailable(&error) => {
+        Err(error) if stopping.is_cancelled() && is_unavailable(&error) => {
             tracing::warn!("Stopped before the step started: the platform's API is unavailable");
             Ok(None)
         }
         Err(error) => Err(error),
-        Ok(_) if is_stopping => Ok(None),
-        Ok(prepared) => Ok(Some((prepared, transport.consume().await?))),
+        Ok(prepared) => {
+            let deliveries = consume_unless(stopping, transport).await?;
+            Ok(deliveries.map(|deliveries| (prepared, deliveries)))
+        }
+    }
+}
+
+/// Begins to consume. Returns `None` if the process is asked to stop before the broker has responded.
+pub(super) async fn consume_unless<T: Transport>(
+    stopping: &CancellationToken,
+    transport: &T,
+) -> Result<Option<Deliveries<T::Handle>>, TransportError> {
+    tokio::select! {
+        biased;
+        () = stopping.cancelled() => Ok(None),
+        deliveries = transport.consume() => deliveries.map(Some),
     }
 }
 

@@ -13,7 +13,7 @@ use crate::{
         transport::{Transport, TransportError},
     },
     clients::platform::StepData,
-    engine::Shutdown,
+    engine::{Shutdown, start::consume_unless},
     settings::{Mode, Settings},
 };
 use serde_json::json;
@@ -162,8 +162,13 @@ fn run(
         };
         let engine = in_memory::engine(&component, settings, data, transport, http)
             .map_err(|error| TransportError(error.to_string()))?;
-        let deliveries = engine.transport.consume().await?;
-        Arc::new(engine).run(deliveries, &shutdown).await
+        match consume_unless(&shutdown.graceful, &*engine.transport).await? {
+            Some(deliveries) => Arc::new(engine).run(deliveries, &shutdown).await,
+            None => {
+                engine.transport.close().await;
+                Ok(())
+            }
+        }
     }
 }
 

@@ -248,7 +248,7 @@ impl World {
     async fn finish(mut self) {
         let mut waited = Duration::ZERO;
         let turn = Duration::from_millis(500);
-        while self.broker.count(QUEUE) != (0, 0) || self.broker.count(REBOUNDS) != (0, 0) {
+        while self.may_have_messages() {
             if waited > PATIENCE {
                 let text = format!("messages are left after {} s", PATIENCE.as_secs());
                 self.model.lock().wrong(text);
@@ -268,6 +268,14 @@ impl World {
             stopping.await.expect("the process stops");
         }
         self.model.lock().check_end();
+    }
+
+    /// Whether messages are left, or a replica that stops may still publish a rebound.
+    fn may_have_messages(&self) -> bool {
+        let mut replicas = self.replicas.iter();
+        self.broker.count(QUEUE) != (0, 0)
+            || self.broker.count(REBOUNDS) != (0, 0)
+            || replicas.any(|replica| matches!(replica, Replica::Stopping(_)))
     }
 
     fn note(&self, text: &str) {

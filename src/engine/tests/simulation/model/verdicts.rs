@@ -68,7 +68,8 @@ impl Model {
         }
         match run {
             Some(run) => {
-                if self.runs[run].end == Some(End::Rebounded) {
+                // A rejected one has no rebound: it has used up its attempts, or could not be published.
+                if self.runs[run].end == Some(End::Rebounded) && !is_reject {
                     self.rebounds.entry((process, class)).or_default().1 += 1;
                 }
                 self.runs[run].is_used = true;
@@ -89,10 +90,10 @@ impl Model {
             .iter()
             .any(|(_, emission)| *emission == Emission::Fails);
         if settlement == Settlement::Reject {
-            let events = run.emitted.iter();
-            let all_taken = events
-                .clone()
-                .all(|(id, emission)| *emission != Emission::Required || self.is_taken(*id));
+            // A late event fails the message too if it is emitted before the message is settled.
+            let all_taken = run.emitted.iter().all(|(id, emission)| {
+                !matches!(emission, Emission::Required | Emission::Late) || self.is_taken(*id)
+            });
             return end != End::Done || has_failed || !all_taken;
         }
         let mut events = run.emitted.iter();
