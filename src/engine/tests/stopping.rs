@@ -1,8 +1,18 @@
 //! What happens to messages and events when the process stops.
 
 use super::*;
-use crate::{captured_log::CapturedLog, component::emitter::Emitter};
+use crate::{
+    broker::amqp::{
+        Amqp,
+        simulated::{SimulatedBroker, Simulation},
+    },
+    captured_log::CapturedLog,
+    component::emitter::Emitter,
+    engine::start::consume_unless,
+    settings::Mode,
+};
 use tokio::{sync::mpsc, time::Instant};
+use tokio_util::sync::CancellationToken;
 
 #[tokio::test(start_paused = true)]
 async fn a_running_message_is_finished_before_the_stop() {
@@ -107,4 +117,25 @@ async fn a_task_that_does_not_end_is_named_after_a_second() {
     assert_eq!(start.elapsed().as_secs(), 1);
     let line = "A module computes without awaiting; the process ends anyway";
     log.assert_one(&[line, "seconds=1"]);
+}
+
+/// The broker falls silent before the step consumes. It would be given ten seconds to respond.
+#[tokio::test(start_paused = true)]
+async fn a_stop_does_not_wait_until_a_silent_broker_lets_the_step_consume() {
+    let silent = SimulatedBroker::new(1, usize::MAX, None, |_| {});
+    let _simulation = Simulation::of(silent.clone());
+    silent.declare_exchange("exchange");
+    silent.declare_queue("queue", None);
+    let Mode::Run(run) = settings(&[]).mode else {
+        panic!("the settings of a step")
+    };
+    let amqp = Amqp::connect(&run.amqp, Arc::default()).await.unwrap();
+    silent.silence(|_, _| true);
+    let (stopping, start) = (CancellationToken::new(), Instant::now());
+    let (consumed, ()) = tokio::join!(consume_unless(&stopping, &amqp), async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        stopping.cancel();
+    });
+    assert!(consumed.unwrap().is_none());
+    assert_eq!(start.elapsed().as_secs(), 1);
 }
