@@ -35,17 +35,18 @@ async fn refreshes_failures_and_unsaved_rotations_are_counted() {
         .until("refresh_token_unsaved", |value| value == 0.0)
         .await;
     connected.rig.settled().await;
-    connected.provider().revoke_all();
-    connected.send("/echo/x");
-    health
-        .until("token_refresh_failures_total", |value| value == 1.0)
-        .await;
-    connected.rig.settled().await;
     // The user connects the account again.
+    connected.provider().revoke_all();
     connected.rig.connect(connected.provider().issue());
     connected.send("/echo/x");
     health
         .until("tokens_adopted_total", |value| value == 1.0)
+        .await;
+    connected.rig.settled().await;
+    connected.provider().revoke_all();
+    connected.send("/echo/x");
+    health
+        .until("token_refresh_failures_total", |value| value == 1.0)
         .await;
     connected.rig.settled().await;
     let unmoved = health.unmoved();
