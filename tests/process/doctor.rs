@@ -86,6 +86,22 @@ async fn a_healthy_step_has_no_error() {
 }
 
 #[tokio::test]
+async fn certificates_that_cannot_be_read_are_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let garbage = folder.path().join("garbage.pem");
+    std::fs::write(&garbage, "not a certificate").unwrap();
+    for file in [folder.path().join("missing.pem"), garbage] {
+        let file = file.to_str().unwrap();
+        let rig = scripted(1).await.variable("ELASTICIO_CA_CERTS", file);
+        let findings = examined(&rig).await;
+        for probe in ["platform API", "object storage"] {
+            findings.assert_error(probe, file, "PEM file");
+        }
+        assert_eq!(findings.of("clock").2, "see platform API");
+    }
+}
+
+#[tokio::test]
 async fn the_report_for_people_has_the_same_findings() {
     let rig = scripted(1).await.variable("ELASTICIO_FUNCTION", "none");
     let ended = run_command(&rig, &["doctor"]).await;

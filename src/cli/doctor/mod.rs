@@ -136,10 +136,7 @@ async fn probes(
         .iter()
         .all(|name| !is_missing(&format!("ELASTICIO_{name}")))
         .then(|| client_of(api, identity));
-    let (platform, failed) = match platform.transpose() {
-        Ok(platform) => (platform, None),
-        Err(finding) => (None, Some(finding)),
-    };
+    let platform = platform.unwrap_or_else(|| Err(Finding::not_probed("platform API", "settings")));
     let broker = async {
         match &settings.mode {
             Mode::Run(run) => broker::findings(&run.amqp, is_missing).await,
@@ -151,13 +148,9 @@ async fn probes(
             }
         }
     };
-    let api = platform::findings(platform.as_ref(), component, settings.oauth_mode);
+    let api = platform::findings(platform, component, settings.oauth_mode);
     let storage = of_storage(settings.object_storage.as_ref(), identity);
-    let (mut found, mut api, storage) = tokio::join!(broker, api, storage);
-    if let Some(failed) = failed {
-        api.retain(|finding| finding.probe != failed.probe);
-        found.push(failed);
-    }
+    let (mut found, api, storage) = tokio::join!(broker, api, storage);
     found.extend(api);
     found.push(storage);
     let memory = match &settings.mode {

@@ -13,7 +13,10 @@ use crate::{
 };
 use reqwest::StatusCode;
 use serde_json::{Value, json};
-use std::time::{Duration, SystemTime};
+use std::{
+    iter,
+    time::{Duration, SystemTime},
+};
 
 /// A clock that is off by more is a warning. The response has whole seconds, and travels for a while.
 const CLOCK_WARNING: Duration = Duration::from_secs(30);
@@ -22,18 +25,17 @@ const CLOCK_ERROR: Duration = Duration::from_secs(300);
 
 /// Probes the API, and with its response the clock and the credential.
 pub(super) async fn findings(
-    platform: Option<&Platform>,
+    platform: Result<Platform, Finding>,
     component: Option<&Component>,
     oauth_mode: Option<OAuthMode>,
 ) -> Vec<Finding> {
-    let Some(platform) = platform else {
-        let not_probed = |probe| Finding::not_probed(probe, "settings");
-        return vec![
-            not_probed("platform API"),
-            not_probed("clock"),
-            not_probed("credential"),
-            not_probed("token endpoint"),
-        ];
+    let platform = match platform {
+        Ok(platform) => platform,
+        Err(finding) => {
+            let not_probed = |probe| Finding::not_probed(probe, "platform API");
+            let others = ["clock", "credential", "token endpoint"].map(not_probed);
+            return iter::once(finding).chain(others).collect();
+        }
     };
     let asking = async { Ok(platform.dated_step().await) };
     let asked_at = SystemTime::now();
