@@ -96,7 +96,10 @@ fn refusal(
 
 fn refuse(status: u16, reason: &str) -> anyhow::Result<HttpReply> {
     // Not an error of the flow: anybody can send a request.
-    tracing::warn!("A handshake is refused: {reason}");
+    tracing::warn!(
+        code = "handshake-refused",
+        "A handshake is refused: {reason}"
+    );
     let error = format!("the handshake is refused: {reason}");
     Ok(HttpReply::json(status, &json!({ "error": error }))?)
 }

@@ -59,7 +59,10 @@ async fn reply(request: &Received, cx: &Context<Config, Received>) -> anyhow::Re
     }
     if let Err(reason) = check_signature(request, cx).await? {
         // Not an error of the flow: anybody can send a request.
-        tracing::warn!("A request without a valid signature is refused: {reason}");
+        tracing::warn!(
+            code = "invalid-signature",
+            "A request without a valid signature is refused: {reason}"
+        );
         return Ok(HttpReply::json(401, &json!({ "error": reason }))?);
     }
     cx.data(request).await?;

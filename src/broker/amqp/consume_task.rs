@@ -22,6 +22,7 @@ use super::{
 };
 use crate::{
     broker::transport::{Delivery, Generation, TransportError},
+    codes,
     monitoring::{Link, Metrics, WaitReason},
 };
 use futures_util::{FutureExt, StreamExt};
@@ -113,7 +114,7 @@ impl ConsumerChannel {
                 false
             }
             Err(_) => {
-                tracing::warn!(
+                tracing::warn!(code = %codes::BROKER_CLOSE_TIMEOUT,
                     seconds = limit.as_secs(),
                     "The broker did not confirm that the consumer is cancelled."
                 );
@@ -227,7 +228,7 @@ impl ConsumeTask {
                 ConsumeEnd::Lost(reason) => reason,
                 end => return end,
             };
-            tracing::warn!(
+            tracing::warn!(code = %codes::CONNECTION_LOST,
                 connection = %ConnectionRole::Consume,
                 generation = number,
                 error = reason,

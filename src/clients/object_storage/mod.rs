@@ -8,6 +8,7 @@ use crate::{
         http::{self, HttpError, RequestPolicy, SizeLimit},
         retry::RetryPolicy,
     },
+    codes::{self, Coded},
     protocol::{Cipher, Encoding, EnvelopeError, Json, MAX_LOGGED_ID, StepIdentity, truncated},
     settings::{MemoryShares, ObjectStorageSettings},
 };
@@ -397,13 +398,13 @@ pub(crate) async fn fetch_body(
         )),
     };
     fetched.map_err(|error| {
-        tracing::error!("Downloading a message body from object storage failed: {error}");
+        tracing::error!(code = %codes::BODY_DOWNLOAD_FAILED, "Downloading a message body from object storage failed: {error}");
         let id = truncated(id, MAX_LOGGED_ID);
+        let mut text = format!("Failed to get message body with id={id}");
         if error.too_large {
-            anyhow::anyhow!("Failed to get message body with id={id}: {}", error.reason)
-        } else {
-            anyhow::anyhow!("Failed to get message body with id={id}")
+            text += &format!(": {}", error.reason);
         }
+        Coded::new(codes::BODY_DOWNLOAD_FAILED, text).into()
     })
 }
 

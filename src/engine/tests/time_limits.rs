@@ -7,6 +7,7 @@ use crate::{
         simulated::{SimulatedBroker, Simulation},
     },
     captured_log::CapturedLog,
+    codes,
     component::{context::HookContext, module::Action},
     engine::{
         account::AccountCredentials,
@@ -100,9 +101,9 @@ async fn without_a_setting_a_module_may_take_hours() {
 async fn slow_work_is_named_in_the_log_every_five_minutes() {
     let log = CapturedLog::begin();
     let work = tokio::time::sleep(Duration::from_secs(901));
-    warn_while_slow("the hook is slow", work).await;
+    warn_while_slow(codes::HOOK_SLOW, "the hook is slow", work).await;
     assert_eq!(log.count(&["the hook is slow"]), 3);
-    warn_while_slow("the other is not", async {}).await;
+    warn_while_slow(codes::HOOK_SLOW, "the other is not", async {}).await;
     assert_eq!(log.count(&["the other is not"]), 0);
 }
 

@@ -6,6 +6,7 @@ use super::{
     credential::{Shared, Store},
     machine::Report,
 };
+use crate::codes;
 use std::time::{Duration, SystemTime};
 use tracing::Instrument;
 
@@ -25,7 +26,7 @@ impl Session {
             }
             Report::Failed(error) => {
                 shared.metrics.failures += 1;
-                tracing::warn!("The access token could not be refreshed: {error}");
+                tracing::warn!(code = %error.code(), "The access token could not be refreshed: {error}");
             }
             Report::Unsaved(store, reason) => {
                 shared.metrics.unsaved += 1;
@@ -36,7 +37,7 @@ impl Session {
 
     /// Reports that a rotated refresh token is only in memory (token-failures: T9). Callers do not wait for the report.
     fn warn_of_unsaved(&self, store: Store, reason: &str) {
-        tracing::error!(
+        tracing::error!(code = %codes::REFRESH_TOKEN_NOT_SAVED,
             "The new refresh token could not be saved; only this process has it: {reason}"
         );
         let message = format!(
@@ -71,11 +72,11 @@ impl Session {
             shared.metrics.narrowed += u64::from(!missing.is_empty());
         }
         if !missing.is_empty() {
-            tracing::warn!("The new access token lacks scopes of the previous one: {missing}");
+            tracing::warn!(code = %codes::SCOPES_NARROWED, "The new access token lacks scopes of the previous one: {missing}");
         }
         if let Some(kind) = response.unknown_type(profile) {
             self.0.unknown_type.call_once(|| {
-                tracing::warn!(
+                tracing::warn!(code = %codes::TOKEN_TYPE_UNKNOWN,
                     "The token type {kind} is not listed in the provider's profile; the token is sent as the profile \
                      says. `token_types` of a profile lists the expected types"
                 );
@@ -99,7 +100,7 @@ fn warn_of_end(record: &TokenRecord) {
     let end = record.refresh_expires_at();
     let left = end.and_then(|end| end.duration_since(SystemTime::now()).ok());
     if left.is_some_and(|left| left < ENDS_SOON) {
-        tracing::warn!(
+        tracing::warn!(code = %codes::REFRESH_TOKEN_ENDS,
             "The refresh token expires within 7 days; without a refresh before then the user must connect again"
         );
     }
