@@ -1,4 +1,4 @@
-//! The stable codes of warnings, errors and error events. docs/errors.md explains each; tests/it/codes.rs compares.
+//! The stable codes of warnings, errors and error events. docs/errors.md explains each; tests/it/architecture/codes.rs compares.
 //!
 //! A log line has its code as the field `code`. An error event has it in the first line of its stack (`Error [code]: …`).
 

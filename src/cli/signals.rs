@@ -59,7 +59,8 @@ async fn watch(mut signals: Signals, shutdown: Shutdown, limit: Duration) {
     shutdown.graceful.cancel();
     let limit = limit.saturating_add(MARGIN);
     if timeout(limit, signals.next()).await.is_err() {
-        tracing::warn!(code = %codes::MODULE_NOT_AWAITING,
+        tracing::warn!(
+            code = %codes::MODULE_NOT_AWAITING,
             seconds = limit.as_secs(),
             "The process has not ended in time by itself, because a module computes without awaiting; it ends now"
         );

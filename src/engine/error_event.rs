@@ -263,7 +263,8 @@ impl<T: Transport> InFlightMessage<T> {
         if input > limit.max(MAX_EVENT_WITH_INPUT)
             && truncation.truncate_next(PublishErrorKind::Rejected)
         {
-            tracing::warn!(code = %codes::ERROR_EVENT_SHORTENED,
+            tracing::warn!(
+                code = %codes::ERROR_EVENT_SHORTENED,
                 size = input,
                 "The input of a failed message is too large for its error event"
             );
@@ -333,7 +334,8 @@ fn log_unpublished(report: &ErrorReport, error: &PublishError, kind: ErrorEventK
         ErrorEventKind::MessageFailed => "its message is rejected",
         ErrorEventKind::Warning => "its message continues",
     };
-    tracing::error!(code = %codes::ERROR_EVENT_NOT_PUBLISHED,
+    tracing::error!(
+        code = %codes::ERROR_EVENT_NOT_PUBLISHED,
         fatal = true,
         %error,
         reported_name = &*name,

@@ -231,7 +231,8 @@ impl<T: Transport> Engine<T> {
         tokio::time::timeout(limit, module)
             .await
             .unwrap_or_else(|_| {
-                tracing::error!(code = %codes::MODULE_TIMEOUT,
+                tracing::error!(
+                    code = %codes::MODULE_TIMEOUT,
                     milliseconds = limit.as_millis(),
                     "The module took longer than ELASTICIO_PROCESS_TIMEOUT and is stopped"
                 );

@@ -320,7 +320,8 @@ impl StepStart {
             Ok(Err(error)) => {
                 tracing::error!(code = %codes::START_ERROR_NOT_PUBLISHED, "The start error could not be reported to the platform: {error}");
             }
-            Err(_) => tracing::error!(code = %codes::START_ERROR_NOT_PUBLISHED,
+            Err(_) => tracing::error!(
+                code = %codes::START_ERROR_NOT_PUBLISHED,
                 seconds = START_ERROR_TIMEOUT.as_secs(),
                 "Timed out reporting the start error to the platform; this log has it"
             ),

@@ -38,7 +38,8 @@ impl<T: Transport> Engine<T> {
             );
             let finished = timeout(shutdown_timeout, self.finish(deliveries, &tasks));
             if finished.await.is_err() {
-                tracing::warn!(code = %codes::SHUTDOWN_TIMEOUT,
+                tracing::warn!(
+                    code = %codes::SHUTDOWN_TIMEOUT,
                     seconds = shutdown_timeout.as_secs(),
                     "The time to finish running messages is over (ELASTICIO_SHUTDOWN_TIMEOUT)"
                 );
@@ -69,7 +70,8 @@ impl<T: Transport> Engine<T> {
     pub(super) async fn abandon(&self, tasks: &TaskTracker) {
         self.abandoned.cancel();
         if !tasks.is_empty() || !self.late_events.is_empty() {
-            tracing::warn!(code = %codes::MESSAGES_RETURNED,
+            tracing::warn!(
+                code = %codes::MESSAGES_RETURNED,
                 messages = tasks.len(),
                 events = self.late_events.len(),
                 "Unfinished messages return to the queue; events emitted after their message was settled are dropped"
@@ -77,7 +79,8 @@ impl<T: Transport> Engine<T> {
         }
         tasks.close();
         if timeout(ABANDON_TIMEOUT, tasks.wait()).await.is_err() {
-            tracing::warn!(code = %codes::MODULE_NOT_AWAITING,
+            tracing::warn!(
+                code = %codes::MODULE_NOT_AWAITING,
                 seconds = ABANDON_TIMEOUT.as_secs(),
                 "A module computes without awaiting; the process ends anyway"
             );
@@ -90,7 +93,8 @@ pub(super) async fn close_session(session: Option<&Session>, limit: Duration) {
     if let Some(session) = session
         && timeout(limit, session.close()).await.is_err()
     {
-        tracing::error!(code = %codes::REFRESH_INTERRUPTED,
+        tracing::error!(
+            code = %codes::REFRESH_INTERRUPTED,
             seconds = limit.as_secs(),
             "A token was being refreshed when the time to stop was over; it may be lost"
         );

@@ -202,7 +202,8 @@ impl TokenEndpoint {
         let response = self.send(call, other, time_left).await;
         let result = response.and_then(|response| read(self, call, response));
         if result.is_ok() {
-            tracing::warn!(code = %codes::CLIENT_AUTH_CHANGED,
+            tracing::warn!(
+                code = %codes::CLIENT_AUTH_CHANGED,
                 accepted = ?other,
                 "The token endpoint refused the configured way to authenticate the client and accepted the other one; \
                  `client_auth` sets it"

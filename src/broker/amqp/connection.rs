@@ -265,7 +265,8 @@ pub(super) async fn close(role: ConnectionRole, connection: &Connection) {
             tracing::debug!(connection = %role, error, "The connection was already closed.");
         }
         Err(_) => {
-            tracing::warn!(code = %codes::BROKER_CLOSE_TIMEOUT,
+            tracing::warn!(
+                code = %codes::BROKER_CLOSE_TIMEOUT,
                 connection = %role,
                 seconds = CLOSE_TIMEOUT.as_secs(),
                 "The broker did not confirm that the connection is closed."

@@ -114,7 +114,8 @@ impl ConsumerChannel {
                 false
             }
             Err(_) => {
-                tracing::warn!(code = %codes::BROKER_CLOSE_TIMEOUT,
+                tracing::warn!(
+                    code = %codes::BROKER_CLOSE_TIMEOUT,
                     seconds = limit.as_secs(),
                     "The broker did not confirm that the consumer is cancelled."
                 );
@@ -228,7 +229,8 @@ impl ConsumeTask {
                 ConsumeEnd::Lost(reason) => reason,
                 end => return end,
             };
-            tracing::warn!(code = %codes::CONNECTION_LOST,
+            tracing::warn!(
+                code = %codes::CONNECTION_LOST,
                 connection = %ConnectionRole::Consume,
                 generation = number,
                 error = reason,

@@ -139,7 +139,8 @@ pub(super) async fn give_back(messages: Vec<NoRoom>) -> bool {
     };
     let is_done = timeout(GIVE_BACK_TIMEOUT, returning).await.is_ok();
     if !is_done {
-        tracing::warn!(code = %codes::SETTLE_TIMEOUT,
+        tracing::warn!(
+            code = %codes::SETTLE_TIMEOUT,
             seconds = GIVE_BACK_TIMEOUT.as_secs(),
             "The connection did not take messages back for which there is no memory."
         );

@@ -155,7 +155,8 @@ impl Intake {
             .is_err()
         {
             seconds += WARNING.as_secs();
-            tracing::warn!(code = %codes::MEMORY_FULL,
+            tracing::warn!(
+                code = %codes::MEMORY_FULL,
                 seconds,
                 size,
                 "No message is consumed: the next one does not fit in memory beside those that are processed. Give the \

@@ -405,7 +405,8 @@ impl Transport for Amqp {
         }
         let stopped = timeout(RESPONSE_TIMEOUT, self.stopped.cancelled());
         if stopped.await.is_err() {
-            tracing::warn!(code = %codes::BROKER_CLOSE_TIMEOUT,
+            tracing::warn!(
+                code = %codes::BROKER_CLOSE_TIMEOUT,
                 seconds = RESPONSE_TIMEOUT.as_secs(),
                 "Consuming did not stop in time; what the broker still delivers returns to the queue."
             );
@@ -420,7 +421,8 @@ impl Transport for Amqp {
         self.tasks.close();
         let closing = async { tokio::join!(self.tasks.wait(), self.lock.close()) };
         if timeout(CLOSE_TIMEOUT, closing).await.is_err() {
-            tracing::warn!(code = %codes::BROKER_CLOSE_TIMEOUT,
+            tracing::warn!(
+                code = %codes::BROKER_CLOSE_TIMEOUT,
                 seconds = CLOSE_TIMEOUT.as_secs(),
                 "The connections to the broker did not close in time and are dropped."
             );

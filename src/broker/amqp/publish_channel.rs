@@ -207,13 +207,15 @@ impl<'a> InFlightPublishes<'a> {
 fn warn_unconfirmed(is_alone: bool, limit: Duration) {
     let seconds = limit.as_secs();
     if is_alone {
-        tracing::warn!(code = %codes::CONFIRMS_LATE,
+        tracing::warn!(
+            code = %codes::CONFIRMS_LATE,
             seconds,
             "The broker has not confirmed in time an event that was sent alone, to see whether it is the one that the \
              broker rejects. The others are sent meanwhile."
         );
     } else {
-        tracing::warn!(code = %codes::CONFIRMS_LATE,
+        tracing::warn!(
+            code = %codes::CONFIRMS_LATE,
             seconds,
             "The broker has not confirmed in time what was sent before an event that has to be sent alone. It is sent \
              together with others."

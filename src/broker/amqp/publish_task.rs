@@ -92,7 +92,8 @@ impl PublishTask {
         let (is_of_message, is_refusal) =
             (error::is_message_error(error), error::is_refusal(error));
         if is_of_message {
-            tracing::warn!(code = %codes::EVENT_REJECTED,
+            tracing::warn!(
+                code = %codes::EVENT_REJECTED,
                 connection = %ConnectionRole::Publish,
                 error = describe(error),
                 "The broker rejected a message and closed the channel; the other messages are published on a new one."
@@ -301,7 +302,8 @@ impl PublishTask {
         // lapin ends all attempts when the channel is lost. If it misses one, its message is still retried here.
         let missed: Vec<_> = in_flight.into_unconfirmed().collect();
         if !missed.is_empty() {
-            tracing::warn!(code = %codes::CONFIRMS_LOST,
+            tracing::warn!(
+                code = %codes::CONFIRMS_LOST,
                 seconds = DRAIN_TIMEOUT.as_secs(),
                 events = missed.len(),
                 "The channel is lost, and nothing says in time what became of its last events. They are sent again."
@@ -346,7 +348,8 @@ impl PublishTask {
         let attempts = pending.failed_attempts();
         // Once per doubling, so that a full queue does not fill the log.
         if attempts.is_power_of_two() {
-            tracing::warn!(code = %codes::PUBLISH_RETRIED,
+            tracing::warn!(
+                code = %codes::PUBLISH_RETRIED,
                 messageId = pending.message_id,
                 attempts,
                 ?delay,
@@ -362,7 +365,8 @@ impl PublishTask {
     }
 
     fn give_up(&mut self, pending: PendingPublish, kind: PublishErrorKind, reason: String) {
-        tracing::error!(code = %codes::EVENT_NOT_PUBLISHED,
+        tracing::error!(
+            code = %codes::EVENT_NOT_PUBLISHED,
             messageId = pending.message_id,
             attempts = pending.failed_attempts(),
             reason,
@@ -418,7 +422,8 @@ impl PublishTask {
     /// Announces a permanent error and waits until the transport is closed. The messages are kept until then: if they
     /// failed now, their deliveries would be rejected, although the next process can still process them.
     async fn fail_permanently(&self, error: TransportError) {
-        tracing::error!(code = %codes::BROKER_FAILED,
+        tracing::error!(
+            code = %codes::BROKER_FAILED,
             connection = %ConnectionRole::Publish,
             %error,
             "Publishing has stopped: the broker refuses permanently."
@@ -439,7 +444,8 @@ impl PublishTask {
             count += 1;
         }
         if count > 0 {
-            tracing::warn!(code = %codes::EVENTS_NOT_SENT,
+            tracing::warn!(
+                code = %codes::EVENTS_NOT_SENT,
                 count,
                 "Some messages were not published before the shutdown."
             );

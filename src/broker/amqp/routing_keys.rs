@@ -320,7 +320,8 @@ impl RoutingKeys {
     }
 
     fn warn_waiting(&self, pending: &PendingPublish) {
-        tracing::warn!(code = %codes::BINDING_AWAITED,
+        tracing::warn!(
+            code = %codes::BINDING_AWAITED,
             routing_key = pending.routing_key.as_str(),
             exchange = self.exchange.as_str(),
             seconds = self.binding_timeout.as_secs(),
@@ -338,7 +339,8 @@ impl RoutingKeys {
                 "No queue is bound to this routing key: it counts as the end of the flow. Set \
                  ELASTICIO_UNBOUND_ROUTING_KEYS=error if that is an error here."
             ),
-            EventKind::Error => tracing::error!(code = %codes::ERROR_KEY_UNBOUND,
+            EventKind::Error => tracing::error!(
+                code = %codes::ERROR_KEY_UNBOUND,
                 routing_key,
                 exchange,
                 "No queue is bound to the routing key for error events. From now on, errors are only written to this \
@@ -355,7 +357,8 @@ impl RoutingKeys {
             return;
         }
         self.snapshots_warned_at = Some(Instant::now());
-        tracing::warn!(code = %codes::SNAPSHOT_KEY_UNBOUND,
+        tracing::warn!(
+            code = %codes::SNAPSHOT_KEY_UNBOUND,
             routing_key = pending.routing_key.as_str(),
             exchange = self.exchange.as_str(),
             "No queue is bound to the routing key for snapshots. They are not stored, and polling starts over with the \

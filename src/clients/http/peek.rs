@@ -31,7 +31,8 @@ pub(crate) async fn peek(mut response: Response, limit: usize) -> (Response, Str
     };
     // What comes later is still in the body.
     if timeout(PEEK_TIME, reading).await.is_err() {
-        tracing::warn!(code = %codes::RESPONSE_SLOW,
+        tracing::warn!(
+            code = %codes::RESPONSE_SLOW,
             seconds = PEEK_TIME.as_secs(),
             url = redacted_url(response.url()),
             "The start of a response, which may say what its status means, did not come in time. What has come counts."

@@ -55,7 +55,8 @@ pub(crate) async fn retry<T, F: Future<Output = Result<T, HttpError>>>(
         let Some(delay) = schedule.delay_after(&error, is_stopping) else {
             return Err(error);
         };
-        tracing::warn!(code = %codes::REQUEST_RETRIED,
+        tracing::warn!(
+            code = %codes::REQUEST_RETRIED,
             error = error.without_contents(),
             delay_ms = delay.as_millis() as u64,
             "An HTTP request failed; it is retried"

@@ -99,7 +99,8 @@ impl Session {
         }
         let ended = timeout(TURN, ended).await;
         if ended.is_err() {
-            tracing::warn!(code = %codes::KEYS_TURN_TIMEOUT,
+            tracing::warn!(
+                code = %codes::KEYS_TURN_TIMEOUT,
                 seconds = TURN.as_secs(),
                 "A module has not saved its keys in time; the refreshes that wait for it go on"
             );

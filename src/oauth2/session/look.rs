@@ -72,7 +72,8 @@ impl Session {
             found = timeout(CONFIRMATION, read(&*store, field, &UNTIL_GONE)) => found,
         };
         if found.is_err() {
-            tracing::warn!(code = %codes::CREDENTIAL_CHECK_TIMEOUT,
+            tracing::warn!(
+                code = %codes::CREDENTIAL_CHECK_TIMEOUT,
                 seconds = CONFIRMATION.as_secs(),
                 "The platform did not say in time whether the credential is gone; it counts as present"
             );

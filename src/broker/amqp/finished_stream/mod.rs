@@ -158,7 +158,8 @@ impl FinishedStream {
         }
         // Messages do not wait until it confirms records again.
         if self.shared.is_responsive.swap(false, Relaxed) {
-            tracing::warn!(code = %codes::FINISHED_LOG_SLOW,
+            tracing::warn!(
+                code = %codes::FINISHED_LOG_SLOW,
                 seconds = APPEND_LIMIT.as_secs(),
                 "The broker does not confirm in time that finished messages are in their log. Messages do not wait for it."
             );
@@ -351,7 +352,8 @@ impl StreamTask {
 }
 
 fn warn_refused(reason: &str) {
-    tracing::warn!(code = %codes::FINISHED_LOG_REFUSED,
+    tracing::warn!(
+        code = %codes::FINISHED_LOG_REFUSED,
         reason,
         "The broker does not allow the log of finished messages. So only this process remembers what it has finished: after \
          a crash, and in other replicas, messages are processed again, and their events have the same ids. Do what the \

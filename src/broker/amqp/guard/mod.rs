@@ -162,7 +162,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for GuardedStream<S> {
             }
             frames.filled(count);
             for reason in frames.repaired() {
-                tracing::warn!(code = %codes::HEADERS_CUT,
+                tracing::warn!(
+                    code = %codes::HEADERS_CUT,
                     reason,
                     "Headers or names from the broker were cut, because the AMQP client cannot read them."
                 );

@@ -92,7 +92,8 @@ impl BrokerLock {
         self.0.queues.close().await;
         self.0.tasks.close();
         if timeout(CLOSE_TIMEOUT, self.0.tasks.wait()).await.is_err() {
-            tracing::warn!(code = %codes::BROKER_CLOSE_TIMEOUT,
+            tracing::warn!(
+                code = %codes::BROKER_CLOSE_TIMEOUT,
                 seconds = CLOSE_TIMEOUT.as_secs(),
                 "The tasks of the locks did not end in time. They end with their thread; the broker frees the locks."
             );
@@ -266,7 +267,8 @@ impl Shared {
     /// Remembers that the broker permits no locks, and warns about the first refusal.
     fn refuse(&self, reason: String) -> LockError {
         if self.refusal.set(reason.clone()).is_ok() {
-            tracing::warn!(code = %codes::LOCK_REFUSED,
+            tracing::warn!(
+                code = %codes::LOCK_REFUSED,
                 reason,
                 "The broker does not allow the lock between replicas, so tokens are refreshed without it: replicas may \
                  refresh at the same time. If the provider replaces refresh tokens, run one replica or do what the \

@@ -139,7 +139,8 @@ impl Queues {
                 let error = describe(&error);
                 tracing::debug!(error, "The lock is released with its connection.");
             }
-            Err(_) => tracing::warn!(code = %codes::LOCK_RELEASE_TIMEOUT,
+            Err(_) => tracing::warn!(
+                code = %codes::LOCK_RELEASE_TIMEOUT,
                 seconds = RESPONSE_TIMEOUT.as_secs(),
                 "The broker did not confirm that the lock is released. It is released with its connection."
             ),
