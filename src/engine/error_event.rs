@@ -277,7 +277,11 @@ impl<T: Transport> InFlightMessage<T> {
             };
             match self.engine.transport.publish(publication).await {
                 Err(error) if truncation.truncate_next(error.kind) => {
-                    tracing::warn!(code = %codes::ERROR_EVENT_SHORTENED, %error, "An error event is too large for the broker; a smaller one is published");
+                    tracing::warn!(
+                        code = %codes::ERROR_EVENT_SHORTENED,
+                        %error,
+                        "An error event is too large for the broker; a smaller one is published"
+                    );
                 }
                 result => return result,
             }
@@ -318,7 +322,11 @@ async fn wait_for_reply(reply: Option<Confirm>) {
     if let Some(confirm) = reply
         && let Err(error) = confirm.await
     {
-        tracing::warn!(code = %codes::REPLY_NOT_PUBLISHED, %error, "The error could not be published under reply_to");
+        tracing::warn!(
+            code = %codes::REPLY_NOT_PUBLISHED,
+            %error,
+            "The error could not be published under reply_to"
+        );
     }
 }
 

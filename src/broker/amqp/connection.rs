@@ -239,7 +239,12 @@ impl Connector {
             let Some(delay) = delays.next() else {
                 return Err(no_attempts_left(&error, attempts));
             };
-            tracing::warn!(code = %codes::BROKER_UNREACHABLE, connection = %role, error = error.text(), "Could not connect; trying again.");
+            tracing::warn!(
+                code = %codes::BROKER_UNREACHABLE,
+                connection = %role,
+                error = error.text(),
+                "Could not connect; trying again."
+            );
             sleep(delay).await;
         }
     }

@@ -338,7 +338,12 @@ impl Transport for Amqp {
             match ConsumerChannel::open(connection, queue, prefetch.current(), intake).await {
                 Ok(channel) => first = Some(channel),
                 Err(BrokerError::Transient(error) | BrokerError::LimitReached(error)) => {
-                    tracing::warn!(code = %codes::BROKER_UNREACHABLE, connection = %ConnectionRole::Consume, error, "Could not consume; trying again.");
+                    tracing::warn!(
+                        code = %codes::BROKER_UNREACHABLE,
+                        connection = %ConnectionRole::Consume,
+                        error,
+                        "Could not consume; trying again."
+                    );
                 }
                 Err(BrokerError::Refused(text) | BrokerError::Permanent(text)) => {
                     self.stopped.cancel();

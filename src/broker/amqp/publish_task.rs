@@ -129,7 +129,12 @@ impl PublishTask {
         error: &Error,
     ) -> Option<()> {
         let text = BrokerError::new(&self.operation(), error).text().to_owned();
-        tracing::warn!(code = %codes::BROKER_REFUSES, connection = %ConnectionRole::Publish, error = text, "The broker refuses; trying again.");
+        tracing::warn!(
+            code = %codes::BROKER_REFUSES,
+            connection = %ConnectionRole::Publish,
+            error = text,
+            "The broker refuses; trying again."
+        );
         match self.refusal.refused(text) {
             Ok(delay) => {
                 self.retries.isolate_first();
@@ -394,7 +399,11 @@ impl PublishTask {
             // The error of an earlier channel can arrive late.
             Event::Error(error) if !channel.is_open() => return Some(error),
             Event::ConnectionBlocked(reason) => {
-                tracing::warn!(code = %codes::BROKER_BLOCKED, reason, "The broker blocks publishing; waiting.");
+                tracing::warn!(
+                    code = %codes::BROKER_BLOCKED,
+                    reason,
+                    "The broker blocks publishing; waiting."
+                );
                 self.set_blocked(true);
             }
             Event::ConnectionUnblocked => {
@@ -463,7 +472,12 @@ async fn wait_until(instant: Option<Instant>) {
 
 fn warn_lost(error: &BrokerError) {
     let (connection, error) = (ConnectionRole::Publish, error.text());
-    tracing::warn!(code = %codes::CONNECTION_LOST, %connection, error, "The connection to the broker is lost.");
+    tracing::warn!(
+        code = %codes::CONNECTION_LOST,
+        %connection,
+        error,
+        "The connection to the broker is lost."
+    );
 }
 
 fn unbound_reason(pending: &PendingPublish, exchange: &ShortString) -> String {

@@ -88,12 +88,24 @@ pub(super) async fn reopen<T, F: Future<Output = Result<T, BrokerError>>>(
                 return Ok(opened);
             }
             Err(BrokerError::Permanent(text) | BrokerError::Refused(text)) => {
-                tracing::warn!(code = %codes::BROKER_REFUSES, connection = %role, attempt, error = text, "The broker refuses; trying again.");
+                tracing::warn!(
+                    code = %codes::BROKER_REFUSES,
+                    connection = %role,
+                    attempt,
+                    error = text,
+                    "The broker refuses; trying again."
+                );
                 sleep(refusal.refused(text)?).await;
             }
             Err(BrokerError::Transient(text) | BrokerError::LimitReached(text)) => {
                 refusal.over();
-                tracing::warn!(code = %codes::BROKER_UNREACHABLE, connection = %role, attempt, error = text, "The broker cannot be reached; trying again.");
+                tracing::warn!(
+                    code = %codes::BROKER_UNREACHABLE,
+                    connection = %role,
+                    attempt,
+                    error = text,
+                    "The broker cannot be reached; trying again."
+                );
                 backoff.wait().await;
             }
         }

@@ -230,7 +230,12 @@ impl StreamTask {
                 Ok(()) => return,
                 Err(BrokerError::Transient(error)) => {
                     let connection = ConnectionRole::Finished;
-                    tracing::warn!(code = %codes::CONNECTION_LOST, %connection, error, "The connection to the broker is lost.");
+                    tracing::warn!(
+                        code = %codes::CONNECTION_LOST,
+                        %connection,
+                        error,
+                        "The connection to the broker is lost."
+                    );
                 }
                 Err(error) => return warn_refused(error.text()),
             }
@@ -256,7 +261,12 @@ impl StreamTask {
             Err(error) => error,
         };
         let connection = ConnectionRole::Finished;
-        tracing::warn!(code = %codes::BROKER_UNREACHABLE, %connection, error = error.text(), "The broker cannot be reached; trying again.");
+        tracing::warn!(
+            code = %codes::BROKER_UNREACHABLE,
+            %connection,
+            error = error.text(),
+            "The broker cannot be reached; trying again."
+        );
         let mut refusal = Refusal::new(self.refusal_timeout);
         let reopened = reopen(ConnectionRole::Finished, backoff, &mut refusal, open).await;
         reopened.map_err(|error| error.0)

@@ -91,7 +91,7 @@ fn colours_are_for_terminals_that_have_them() {
             found.map(|(_, value)| (*value).to_owned())
         });
         let lines = lines(&settings, is_terminal, || {
-            tracing::warn!(code = "c", "text")
+            tracing::warn!(code = "c", "text");
         });
         let is_pretty = !lines[0].starts_with('{');
         (is_pretty, lines[0].contains('\u{1b}'))
