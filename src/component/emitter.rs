@@ -213,7 +213,7 @@ impl Emitter {
         &'a self,
         state: &T,
     ) -> impl Future<Output = anyhow::Result<()>> + Send + use<'a, T> {
-        let state = Json::of(state).context(invalid("writing the snapshot as JSON"));
+        let state = Json::of(state).with_context(|| invalid("writing the snapshot as JSON"));
         async move { self.emit(Event::Snapshot(state?)).await }
     }
 
@@ -265,7 +265,7 @@ fn message_from_body<T: Serialize + ?Sized>(body: &T) -> anyhow::Result<Object> 
     message.set("headers", Json::empty_object());
     message.set(
         "body",
-        Json::of(body).context(invalid("writing the message's body as JSON"))?,
+        Json::of(body).with_context(|| invalid("writing the message's body as JSON"))?,
     );
     Ok(message)
 }

@@ -225,10 +225,13 @@ impl<B: DeserializeOwned> Message<B> {
         Ok(Self {
             id: raw.get("id").and_then(|id| id.parse().ok()),
             headers: match raw.get("headers").filter(|headers| headers.is_object()) {
-                Some(headers) => headers.parse().context(mismatch("the message's headers"))?,
+                Some(headers) => headers
+                    .parse()
+                    .with_context(|| mismatch("the message's headers"))?,
                 None => Map::new(), // PHP writes an empty object as a list.
             },
-            body: body.context(mismatch("the message's body does not match this function"))?,
+            body: body
+                .with_context(|| mismatch("the message's body does not match this function"))?,
             attachments: Attachments::from_incoming(raw.get("attachments").cloned()),
             method: member(&raw, "method")?,
             url: member(&raw, "url")?,
@@ -265,7 +268,8 @@ impl<B: Serialize> Message<B> {
     /// Returns the members to send: the incoming ones, overwritten by the fields.
     pub(crate) fn write(self) -> anyhow::Result<Object> {
         let mut object = self.raw;
-        let body = Json::of(&self.body).context(invalid("writing the message's body as JSON"))?;
+        let body =
+            Json::of(&self.body).with_context(|| invalid("writing the message's body as JSON"))?;
         if let Some(id) = &self.id {
             object.set("id", Json::of(id)?);
         }
