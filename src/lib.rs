@@ -39,6 +39,8 @@
 mod captured_log;
 
 // From the bottom up: a folder uses only the folders that are listed above it.
+mod codes;
+
 pub mod protocol;
 
 mod formats;

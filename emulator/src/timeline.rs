@@ -270,7 +270,7 @@ fn for_machines(event: &Event) -> Value {
     line
 }
 
-/// A bunyan line as level and message; any other line unchanged.
+/// A bunyan line as level, message and code; any other line unchanged.
 fn readable(line: &str) -> String {
     let Ok(Value::Object(record)) = serde_json::from_str(line) else {
         return line.to_owned();
@@ -298,9 +298,13 @@ fn readable(line: &str) -> String {
     // The text of an error event that was not published.
     let reported = record.get("reported_message").and_then(Value::as_str);
     let causes = [cause, reported].into_iter().flatten();
-    causes.fold(format!("{level:<5} {text}"), |line, cause| {
+    let line = causes.fold(format!("{level:<5} {text}"), |line, cause| {
         format!("{line}: {cause}")
-    })
+    });
+    match record.get("code").and_then(Value::as_str) {
+        Some(code) => format!("{line} [{code}]"),
+        None => line,
+    }
 }
 
 #[cfg(test)]
@@ -308,7 +312,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_bunyan_line_shows_level_message_and_cause() {
+    fn a_bunyan_line_shows_level_message_cause_and_code() {
         for (line, shown) in [
             (r#"{"level":30,"msg":"ready","pid":1}"#, "info  ready"),
             (
@@ -318,6 +322,10 @@ mod tests {
             (
                 r#"{"level":60,"msg":"not told","reported_message":"x"}"#,
                 "fatal not told: x",
+            ),
+            (
+                r#"{"level":40,"code":"broker-blocked","msg":"waiting"}"#,
+                "warn  waiting [broker-blocked]",
             ),
             (r#"{"other":1}"#, r#"{"other":1}"#),
             ("plain", "plain"),

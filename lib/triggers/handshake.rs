@@ -3,6 +3,7 @@
 
 use super::{
     handshake_reply::{ReplyTemplate, is_word},
+    refusals::Refusals,
     signature,
     webhook_config::Config,
     webhook_request::{Member, Received},
@@ -11,6 +12,8 @@ use anyhow::Context as _;
 use sailor::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
+
+static REFUSALS: Refusals = Refusals::new();
 
 /// The longest text that is echoed, in bytes. Real ones have less than 300.
 const MAX_ECHO: usize = 1024;
@@ -96,7 +99,13 @@ fn refusal(
 
 fn refuse(status: u16, reason: &str) -> anyhow::Result<HttpReply> {
     // Not an error of the flow: anybody can send a request.
-    tracing::warn!("A handshake is refused: {reason}");
+    if let Some(count) = REFUSALS.count() {
+        tracing::warn!(
+            code = "handshake-refused",
+            count,
+            "A handshake is refused: {reason}"
+        );
+    }
     let error = format!("the handshake is refused: {reason}");
     Ok(HttpReply::json(status, &json!({ "error": error }))?)
 }

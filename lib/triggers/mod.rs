@@ -12,6 +12,7 @@ mod poll_config;
 mod poll_items;
 mod position;
 mod receive_webhooks;
+mod refusals;
 mod signature;
 mod signed_text;
 mod subscription;

@@ -140,7 +140,10 @@ impl<'a> PageReader<'a> {
         paging: &Paging,
         error: anyhow::Error,
     ) -> anyhow::Result<Option<PageRead>> {
-        tracing::warn!("A page cannot be read; smaller parts are requested: {error:#}");
+        tracing::warn!(
+            code = "page-unreadable",
+            "A page cannot be read; smaller parts are requested: {error:#}"
+        );
         if let Some((offset, count, unit)) = self.range(request, paging) {
             return self
                 .read_parts(offset, count, unit, paging, error)
@@ -348,6 +351,7 @@ impl<'a> PageReader<'a> {
             .take_list(body, "itemsPointer")?;
         if list.is_missing && !self.warned.swap(true, Ordering::Relaxed) {
             tracing::warn!(
+                code = "list-missing",
                 "A response has no list at `itemsPointer`, which counts as an empty list"
             );
         }

@@ -3,12 +3,14 @@
 //! replies to the API's handshakes and pings without emitting them.
 
 use super::{
-    handshake, signature::Signatures, signed_text::SignedText, subscription::Subscription,
-    webhook_config::Config, webhook_request::Received,
+    handshake, refusals::Refusals, signature::Signatures, signed_text::SignedText,
+    subscription::Subscription, webhook_config::Config, webhook_request::Received,
 };
 use jiff::Timestamp;
 use sailor::prelude::*;
 use serde_json::{Map, Value, json};
+
+static REFUSALS: Refusals = Refusals::new();
 
 /// The header with the signature if the step names none.
 const SIGNATURE_HEADER: &str = "x-hub-signature-256";
@@ -59,7 +61,13 @@ async fn reply(request: &Received, cx: &Context<Config, Received>) -> anyhow::Re
     }
     if let Err(reason) = check_signature(request, cx).await? {
         // Not an error of the flow: anybody can send a request.
-        tracing::warn!("A request without a valid signature is refused: {reason}");
+        if let Some(count) = REFUSALS.count() {
+            tracing::warn!(
+                code = "invalid-signature",
+                count,
+                "A request without a valid signature is refused: {reason}"
+            );
+        }
         return Ok(HttpReply::json(401, &json!({ "error": reason }))?);
     }
     cx.data(request).await?;

@@ -45,6 +45,7 @@ impl Subscription {
         // An id such as `..` would delete something else.
         let Some(id) = id.and_then(as_segment) else {
             tracing::warn!(
+                code = "subscription-without-id",
                 "The subscription has no id and will outlive the flow: set `subscriptionPointer`"
             );
             return Ok(Self::default());

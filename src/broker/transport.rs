@@ -5,7 +5,10 @@
 //! is the adapter for the engine's tests and for counting its instructions.
 
 use super::message_memory::MessageMemory;
-use crate::protocol::{Headers, MAX_LOGGED_ID, truncated};
+use crate::{
+    codes::{self, Code},
+    protocol::{Headers, MAX_LOGGED_ID, truncated},
+};
 use bytes::Bytes;
 use std::{
     fmt,
@@ -165,6 +168,16 @@ pub(crate) struct PublishError {
 }
 
 impl PublishError {
+    /// Returns the code of this error, for log lines and error events.
+    pub(crate) fn code(&self) -> Code {
+        match self.kind {
+            PublishErrorKind::Unbound => codes::EVENT_UNBOUND,
+            PublishErrorKind::HeadersTooLarge => codes::EVENT_HEADERS_TOO_LARGE,
+            PublishErrorKind::Rejected => codes::EVENT_REJECTED,
+            PublishErrorKind::Closed | PublishErrorKind::Other => codes::EVENT_NOT_PUBLISHED,
+        }
+    }
+
     /// Returns whether the message can never be published, on any broker connection.
     pub(crate) fn is_of_the_message(&self) -> bool {
         use PublishErrorKind::{HeadersTooLarge, Rejected};

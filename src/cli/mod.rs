@@ -14,7 +14,8 @@ mod signals;
 use crate::{
     broker::amqp,
     clients::platform::PlatformError,
-    component::Component,
+    codes::{self, Code},
+    component::{Component, error::code_of},
     engine::{self, service},
     settings::{self, LogSettings, Mode, ServiceSettings, Settings},
 };
@@ -154,13 +155,13 @@ fn execute(
 
 fn run(component: anyhow::Result<Component>) -> anyhow::Result<()> {
     start_log(component.as_ref().ok());
-    log_fatal(start_engine(component))
+    log_fatal(codes::START_FAILED, start_engine(component))
 }
 
 fn start_engine(component: anyhow::Result<Component>) -> anyhow::Result<()> {
     let settings = Settings::read(settings::environment)?;
     for warning in &settings.warnings {
-        tracing::warn!("{warning}");
+        tracing::warn!(code = %codes::DOUBTFUL_SETTING, "{warning}");
     }
     let limit = match &settings.mode {
         Mode::Run(run) => run.shutdown_timeout,
@@ -175,7 +176,10 @@ fn start_engine(component: anyhow::Result<Component>) -> anyhow::Result<()> {
 fn serve(component: anyhow::Result<Component>, method: Option<&str>) -> anyhow::Result<()> {
     start_log(component.as_ref().ok());
     let start = ServiceSettings::read(method, settings::environment);
-    log_fatal(block_on(service::run_call(start, component)))
+    log_fatal(
+        codes::RESULT_NOT_DELIVERED,
+        block_on(service::run_call(start, component)),
+    )
 }
 
 fn start_log(component: Option<&Component>) {
@@ -195,17 +199,19 @@ fn log_panic(panic: &PanicHookInfo<'_>) {
         .location()
         .map(ToString::to_string)
         .unwrap_or_default();
-    tracing::error!(place, "A panic occurred");
+    tracing::error!(code = %codes::PANICKED, place, "A panic occurred");
     if cfg!(panic = "abort") {
         log::flush();
     }
 }
 
-/// Logs the error that ends the process. Returns it without the texts that must not be logged.
-fn log_fatal(result: anyhow::Result<()>) -> anyhow::Result<()> {
+/// Logs the error that ends the process, with `code` if it has no code of its own. Returns it without the texts that must
+/// not be logged.
+fn log_fatal(code: Code, result: anyhow::Result<()>) -> anyhow::Result<()> {
     result.map_err(|error| {
         let text = without_contents(&error);
-        tracing::error!(fatal = true, "{text}");
+        let code = code_of(&error).unwrap_or(code);
+        tracing::error!(%code, fatal = true, "{text}");
         anyhow::anyhow!(text)
     })
 }

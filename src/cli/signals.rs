@@ -1,6 +1,6 @@
 //! SIGTERM and SIGINT stop the process.
 
-use crate::engine::Shutdown;
+use crate::{codes, engine::Shutdown};
 use anyhow::Context as _;
 use std::{thread, time::Duration};
 use tokio::{
@@ -62,6 +62,7 @@ async fn watch(mut signals: Signals, shutdown: Shutdown, limit: Duration) {
     let limit = limit.saturating_add(MARGIN);
     if timeout(limit, signals.next()).await.is_err() {
         tracing::warn!(
+            code = %codes::MODULE_NOT_AWAITING,
             seconds = limit.as_secs(),
             "The process has not ended in time by itself, because a module computes without awaiting; it ends now"
         );

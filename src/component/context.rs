@@ -7,6 +7,7 @@ pub use hook::HookContext;
 
 use crate::{
     clients::{object_storage::ObjectStorage, platform::Platform},
+    codes::{self, Coded},
     component::emitter::{Emitter, to_json_object},
     oauth2::AuthorizedClient,
     protocol::read_value,
@@ -149,9 +150,10 @@ impl<C, O: ?Sized> Context<C, O> {
             Value::Null => Ok(None),
             Value::Object(members) if members.is_empty() => Ok(None),
             snapshot => read_value(snapshot)
-                .context(
+                .context(Coded::new(
+                    codes::SNAPSHOT_MISMATCH,
                     "the step's snapshot does not match this function; reset it on the platform",
-                )
+                ))
                 .map(Some),
         }
     }
@@ -380,10 +382,11 @@ fn typed_config<C: DeserializeOwned>(config: &Value) -> anyhow::Result<C> {
         } else {
             format!("{path}: ")
         };
-        anyhow::anyhow!(
+        let text = format!(
             "the step's configuration does not match this function: {place}{}",
             without_values(&what)
-        )
+        );
+        Coded::new(codes::CONFIGURATION_MISMATCH, text).into()
     })
 }
 

@@ -4,8 +4,9 @@ mod each;
 
 use crate::{
     broker::transport::Confirm,
+    codes::{self, Coded},
     component::{
-        error::AlreadyReported,
+        error::{AlreadyReported, report_of},
         message::{HttpReply, Message},
     },
     protocol::{ErrorReport, Json, Object},
@@ -15,7 +16,7 @@ pub use each::NotEmitted;
 use futures_util::{Stream, StreamExt, future::BoxFuture, stream, stream::FuturesUnordered};
 use serde::Serialize;
 use serde_json::{Map, Value};
-use std::{future::Future, sync::Arc};
+use std::{borrow::Cow, future::Future, sync::Arc};
 
 /// One thing that a module emits.
 #[derive(Clone, Debug)]
@@ -191,8 +192,7 @@ impl Emitter {
     /// # Errors
     /// Returns an error if the report cannot be published.
     pub async fn error(&self, error: impl Into<anyhow::Error>) -> anyhow::Result<()> {
-        let report = ErrorReport::from_error(&error.into());
-        self.emit(Event::Error(report)).await
+        self.emit(Event::Error(report_of(&error.into()))).await
     }
 
     /// Sends the message back, to be delivered again later: after 15 seconds the first time, then after twice as long
@@ -213,7 +213,7 @@ impl Emitter {
         &'a self,
         state: &T,
     ) -> impl Future<Output = anyhow::Result<()>> + Send + use<'a, T> {
-        let state = Json::of(state).context("writing the snapshot as JSON");
+        let state = Json::of(state).with_context(|| invalid("writing the snapshot as JSON"));
         async move { self.emit(Event::Snapshot(state?)).await }
     }
 
@@ -265,7 +265,7 @@ fn message_from_body<T: Serialize + ?Sized>(body: &T) -> anyhow::Result<Object> 
     message.set("headers", Json::empty_object());
     message.set(
         "body",
-        Json::of(body).context("writing the message's body as JSON")?,
+        Json::of(body).with_context(|| invalid("writing the message's body as JSON"))?,
     );
     Ok(message)
 }
@@ -274,8 +274,14 @@ pub(super) fn to_json_object<T: Serialize + ?Sized>(
     value: &T,
     what: &str,
 ) -> anyhow::Result<Map<String, Value>> {
-    match serde_json::to_value(value).with_context(|| format!("writing {what} as JSON"))? {
+    let value = serde_json::to_value(value);
+    match value.with_context(|| invalid(format!("writing {what} as JSON")))? {
         Value::Object(members) => Ok(members),
-        _ => anyhow::bail!("{what} must be a JSON object"),
+        _ => Err(invalid(format!("{what} must be a JSON object")).into()),
     }
+}
+
+/// The error of a module that emits something that is no event.
+pub(crate) fn invalid(text: impl Into<Cow<'static, str>>) -> Coded {
+    Coded::new(codes::INVALID_EVENT, text)
 }

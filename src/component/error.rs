@@ -1,6 +1,13 @@
 //! How a module's error determines the verdict on its message.
 
-use crate::{broker::transport::PublishError, oauth2};
+use crate::{
+    broker::transport::{PublishError, TransportError},
+    clients::{object_storage::ObjectStorageError, platform::PlatformError},
+    codes::{self, Code, Coded},
+    oauth2,
+    protocol::{CipherError, ErrorReport},
+    settings::SettingsError,
+};
 use std::fmt;
 
 /// Turns an error into a rebound: the message is delivered again later. It works as the error itself, as its cause and
@@ -122,6 +129,29 @@ impl From<&anyhow::Result<()>> for ModuleOutcome {
             Some(cause) if cause.is_transient() => Self::Rebound(format!("{error:#}")),
             _ => Self::Failed,
         }
+    }
+}
+
+/// Returns the code of an error that the runtime has raised, also if a module has passed it on.
+pub(crate) fn code_of(error: &anyhow::Error) -> Option<Code> {
+    find(error)
+        .map(|error: &Coded| error.code)
+        .or_else(|| find(error).map(oauth2::Error::code))
+        .or_else(|| find(error).map(PublishError::code))
+        .or_else(|| find(error).map(CipherError::code))
+        .or_else(|| find(error).map(|_: &Oversized| codes::EVENT_TOO_LARGE))
+        .or_else(|| find(error).map(|_: &PlatformError| codes::PLATFORM_FAILED))
+        .or_else(|| find(error).map(|_: &ObjectStorageError| codes::OBJECT_STORAGE_FAILED))
+        .or_else(|| find(error).map(|_: &TransportError| codes::BROKER_FAILED))
+        .or_else(|| find(error).map(|_: &SettingsError| codes::INVALID_SETTINGS))
+}
+
+/// Returns the report of an error of a module. It has a code if the runtime has raised the error.
+pub(crate) fn report_of(error: &anyhow::Error) -> ErrorReport {
+    let report = ErrorReport::from_error(error);
+    match code_of(error) {
+        Some(code) => report.with_code(code),
+        None => report,
     }
 }
 

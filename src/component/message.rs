@@ -6,12 +6,15 @@ pub use attachments::{Attachment, Attachments};
 
 use crate::{
     clients::object_storage::{self, ObjectStorage},
+    codes::{self, Coded},
+    component::emitter::invalid,
     protocol::{Json, Object, headers::OBJECT_ID_HEADER},
 };
 use anyhow::Context as _;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
+use std::borrow::Cow;
 
 /// A body that accepts any JSON and ignores it, for modules that do not read the body.
 ///
@@ -222,10 +225,13 @@ impl<B: DeserializeOwned> Message<B> {
         Ok(Self {
             id: raw.get("id").and_then(|id| id.parse().ok()),
             headers: match raw.get("headers").filter(|headers| headers.is_object()) {
-                Some(headers) => headers.parse().context("the message's headers")?,
+                Some(headers) => headers
+                    .parse()
+                    .with_context(|| mismatch("the message's headers"))?,
                 None => Map::new(), // PHP writes an empty object as a list.
             },
-            body: body.context("the message's body does not match this function")?,
+            body: body
+                .with_context(|| mismatch("the message's body does not match this function"))?,
             attachments: Attachments::from_incoming(raw.get("attachments").cloned()),
             method: member(&raw, "method")?,
             url: member(&raw, "url")?,
@@ -242,6 +248,11 @@ impl<B: DeserializeOwned> Message<B> {
     }
 }
 
+/// The error of a message that has another form than its function expects.
+fn mismatch(text: impl Into<Cow<'static, str>>) -> Coded {
+    Coded::new(codes::MESSAGE_MISMATCH, text)
+}
+
 /// Reads a member that may be missing or null.
 fn member<T: DeserializeOwned + Default>(raw: &Object, name: &str) -> anyhow::Result<T> {
     let Some(json) = raw.get(name) else {
@@ -249,7 +260,7 @@ fn member<T: DeserializeOwned + Default>(raw: &Object, name: &str) -> anyhow::Re
     };
     let value: Option<T> = json
         .parse()
-        .with_context(|| format!("the message's {name}"))?;
+        .with_context(|| mismatch(format!("the message's {name}")))?;
     Ok(value.unwrap_or_default())
 }
 
@@ -257,7 +268,8 @@ impl<B: Serialize> Message<B> {
     /// Returns the members to send: the incoming ones, overwritten by the fields.
     pub(crate) fn write(self) -> anyhow::Result<Object> {
         let mut object = self.raw;
-        let body = Json::of(&self.body).context("writing the message's body as JSON")?;
+        let body =
+            Json::of(&self.body).with_context(|| invalid("writing the message's body as JSON"))?;
         if let Some(id) = &self.id {
             object.set("id", Json::of(id)?);
         }

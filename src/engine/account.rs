@@ -6,6 +6,7 @@ use super::{
 };
 use crate::{
     clients::platform::{Platform, PlatformError},
+    codes,
     component::context::{BoxFuture, Clients, KeySaver, ServiceContextParts},
     oauth2::{
         AuthorizedClient, CredentialStore, CredentialWarning, Session, StoreError, StoreErrorKind,
@@ -225,7 +226,7 @@ impl KeyStore for AccountCredentials {
         saved.inspect_err(|error| {
             if let Some(error) = error.downcast_ref::<PlatformError>() {
                 let error = error.without_contents();
-                tracing::error!("New credentials could not be saved: {error}");
+                tracing::error!(code = %codes::KEYS_NOT_SAVED, "New credentials could not be saved: {error}");
             }
         })
     }

@@ -8,6 +8,7 @@ use crate::{
         http::SizeLimit,
         object_storage::{NOT_CONFIGURED, NoMemory, ObjectStorage, fetch_body, fetch_body_within},
     },
+    codes::{self, Coded},
     component::error::Oversized,
     protocol::{Encoding, Json, Object, Outgoing, headers::OBJECT_ID_HEADER},
 };
@@ -76,8 +77,8 @@ impl BodyStorage {
             }
         }));
         tokio::try_join!(main, others).map_err(|cause| {
-            tracing::error!("A message body could not be uploaded to object storage: {cause:#}");
-            anyhow::anyhow!("Lightweight message/passthrough body upload error")
+            tracing::error!(code = %codes::BODY_UPLOAD_FAILED, "A message body could not be uploaded to object storage: {cause:#}");
+            Coded::new(codes::BODY_UPLOAD_FAILED, "Lightweight message/passthrough body upload error")
         })?;
         *passthrough = object_from(&entries);
         Ok(true)

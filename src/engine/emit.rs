@@ -16,10 +16,11 @@ use super::{
 };
 use crate::{
     broker::transport::{Confirm, Publication, ReboundLimitExceeded, Route, Transport, Verdict},
+    codes::{self, Code, Coded},
     component::{
         context::BoxFuture,
-        emitter::{Event, EventSink},
-        error::AlreadyReported,
+        emitter::{Event, EventSink, invalid},
+        error::{AlreadyReported, code_of},
         message::HttpReply,
     },
     monitoring::EventLabel,
@@ -29,12 +30,9 @@ use anyhow::Context as _;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use serde_json::{Map, Value};
-use std::{
-    sync::{
-        Arc, OnceLock, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
+use std::sync::{
+    Arc, OnceLock, PoisonError,
+    atomic::{AtomicBool, Ordering},
 };
 use tokio::{runtime::Handle, sync::OnceCell};
 use tokio_util::task::TaskTracker;
@@ -128,7 +126,7 @@ impl<T: Transport> InFlightMessage<T> {
         self.pending.close();
         if !self.pending.is_empty() {
             let slow = "Events of this message have been waiting for minutes for the broker to confirm them";
-            hooks::warn_while_slow(slow, self.pending.wait()).await;
+            hooks::warn_while_slow(codes::CONFIRMS_SLOW, slow, self.pending.wait()).await;
         }
         *self.verdict.get().unwrap_or(&Verdict::Acknowledged)
     }
@@ -145,10 +143,10 @@ impl<T: Transport> InFlightMessage<T> {
 
     /// Returns an error after the time of the module is over.
     fn check_time(&self) -> anyhow::Result<()> {
-        anyhow::ensure!(
-            !self.expired.load(Ordering::SeqCst),
-            "the module took too long for this message (ELASTICIO_PROCESS_TIMEOUT); nothing more can be emitted for it"
-        );
+        if self.expired.load(Ordering::SeqCst) {
+            let text = "the module took too long for this message (ELASTICIO_PROCESS_TIMEOUT); nothing more can be emitted for it";
+            return Err(Coded::new(codes::MODULE_TIMEOUT, text).into());
+        }
         Ok(())
     }
 
@@ -241,7 +239,7 @@ impl<T: Transport> InFlightMessage<T> {
             });
         } else if let Some(Err(error)) = outcome.now_or_never() {
             self.reject();
-            tracing::error!("A message could not be emitted: {error:#}");
+            tracing::error!(code = %codes::EVENT_NOT_PUBLISHED, "A message could not be emitted: {error:#}");
         }
     }
 
@@ -260,9 +258,15 @@ impl<T: Transport> InFlightMessage<T> {
         }
     }
 
-    /// Publishes an error event at once, because the module may ignore the error.
+    /// Reports that an event could not be published.
     async fn report_error(&self, error: anyhow::Error) -> anyhow::Error {
-        let report = ErrorReport::from_error(&error);
+        let code = code_of(&error).unwrap_or(codes::EVENT_NOT_PUBLISHED);
+        self.report_as(code, &error).await
+    }
+
+    /// Publishes an error event at once, because the module may ignore the error.
+    async fn report_as(&self, code: Code, error: &anyhow::Error) -> anyhow::Error {
+        let report = ErrorReport::from_error(error).with_code(code);
         // An error event that cannot be published has been logged.
         let _ = self.report(&report).await;
         AlreadyReported(report.message).into()
@@ -271,7 +275,7 @@ impl<T: Transport> InFlightMessage<T> {
     async fn save_emitted_keys(self: &Arc<Self>, keys: Map<String, Value>) -> anyhow::Result<()> {
         match keys::update_keys(self.clone(), keys).await {
             Ok(()) => Ok(()),
-            Err(error) => Err(self.report_error(error).await),
+            Err(error) => Err(self.report_as(codes::KEYS_NOT_SAVED, &error).await),
         }
     }
 
@@ -366,10 +370,10 @@ impl<T: Transport> InFlightMessage<T> {
         &self,
         members: Map<String, Value>,
     ) -> anyhow::Result<Published> {
-        anyhow::ensure!(
-            !members.contains_key("$set"),
-            "`$set` is not supported in a snapshot update: give the members themselves"
-        );
+        if members.contains_key("$set") {
+            let text = "`$set` is not supported in a snapshot update: give the members themselves";
+            return Err(invalid(text).into());
+        }
         let update = Json::of(&members)?;
         let merge = |snapshot: &mut Value| match snapshot {
             Value::Object(snapshot) => snapshot.extend(members),
@@ -401,9 +405,9 @@ impl<T: Transport> InFlightMessage<T> {
     }
 
     async fn publish_reply(&self, reply: &HttpReply) -> anyhow::Result<Published> {
-        let key = self.incoming.reply_to.clone().context(
+        let key = self.incoming.reply_to.clone().context(invalid(
             "Component emitted 'httpReply' event but 'reply_to' was not found in AMQP headers",
-        )?;
+        ))?;
         let mut body = serde_json::to_value(reply)?;
         if let Some(Value::Object(own_headers)) = body.get_mut("headers") {
             decode::take_routing_key(own_headers);
@@ -435,7 +439,7 @@ impl<T: Transport> InFlightMessage<T> {
         self.engine
             .in_flight
             .current(self.number)
-            .context("a settled message cannot be rebounded")
+            .context(invalid("a settled message cannot be rebounded"))
     }
 
     /// Returns the id that the next event with this content has whenever the message is processed. Returns none if its id is
@@ -488,13 +492,4 @@ impl<T: Transport> EventSink for MessageSink<T> {
     fn report_failure(&self, outcome: BoxFuture<'static, anyhow::Result<()>>) {
         self.0.report_failure(outcome);
     }
-}
-
-/// The error of a module that took longer than `PROCESS_TIMEOUT`, for the user.
-pub(super) fn module_timeout(limit: Duration) -> anyhow::Error {
-    anyhow::anyhow!(
-        "The component took longer than {} ms for this message (ELASTICIO_PROCESS_TIMEOUT) and was stopped. Give it less \
-         work per message, or raise the limit",
-        limit.as_millis()
-    )
 }

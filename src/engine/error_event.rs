@@ -9,6 +9,7 @@ use crate::{
         Confirm, Publication, PublishError, PublishErrorKind, ReboundLimitExceeded, Route,
         Transport,
     },
+    codes,
     monitoring::EventLabel,
     protocol::{ErrorReport, Headers, Json, error_body, truncated},
 };
@@ -179,7 +180,7 @@ impl<T: Transport> InFlightMessage<T> {
         &self,
         limit: &ReboundLimitExceeded,
     ) -> anyhow::Result<()> {
-        let report = ErrorReport::new(limit.to_string());
+        let report = ErrorReport::new(limit.to_string()).with_code(codes::REBOUND_LIMIT_EXCEEDED);
         let headers = self.error_headers(&report);
         self.publish_error(&report, headers, ErrorEventKind::MessageFailed)
             .await
@@ -263,6 +264,7 @@ impl<T: Transport> InFlightMessage<T> {
             && truncation.truncate_next(PublishErrorKind::Rejected)
         {
             tracing::warn!(
+                code = %codes::ERROR_EVENT_SHORTENED,
                 size = input,
                 "The input of a failed message is too large for its error event"
             );
@@ -275,7 +277,11 @@ impl<T: Transport> InFlightMessage<T> {
             };
             match self.engine.transport.publish(publication).await {
                 Err(error) if truncation.truncate_next(error.kind) => {
-                    tracing::warn!(%error, "An error event is too large for the broker; a smaller one is published");
+                    tracing::warn!(
+                        code = %codes::ERROR_EVENT_SHORTENED,
+                        %error,
+                        "An error event is too large for the broker; a smaller one is published"
+                    );
                 }
                 result => return result,
             }
@@ -316,7 +322,11 @@ async fn wait_for_reply(reply: Option<Confirm>) {
     if let Some(confirm) = reply
         && let Err(error) = confirm.await
     {
-        tracing::warn!(%error, "The error could not be published under reply_to");
+        tracing::warn!(
+            code = %codes::REPLY_NOT_PUBLISHED,
+            %error,
+            "The error could not be published under reply_to"
+        );
     }
 }
 
@@ -333,6 +343,7 @@ fn log_unpublished(report: &ErrorReport, error: &PublishError, kind: ErrorEventK
         ErrorEventKind::Warning => "its message continues",
     };
     tracing::error!(
+        code = %codes::ERROR_EVENT_NOT_PUBLISHED,
         fatal = true,
         %error,
         reported_name = &*name,

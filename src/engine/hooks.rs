@@ -2,6 +2,7 @@
 
 use crate::{
     clients::platform::Platform,
+    codes::{self, Code, Coded},
     component::{context::ServiceContextParts, module::Module},
     protocol::Json,
 };
@@ -18,9 +19,13 @@ pub(super) async fn startup(
     platform: &Platform,
 ) -> anyhow::Result<()> {
     let running = catch_panic(async { module.startup(context).await });
-    let state = warn_while_slow("The startup hook has been running for minutes", running)
-        .await
-        .context("the startup hook failed")?;
+    let state = warn_while_slow(
+        codes::HOOK_SLOW,
+        "The startup hook has been running for minutes",
+        running,
+    )
+    .await
+    .context(Coded::new(codes::HOOK_FAILED, "the startup hook failed"))?;
     let state = if Json::from(&state).is_empty() {
         Value::Object(serde_json::Map::new())
     } else {
@@ -35,7 +40,12 @@ pub(super) async fn startup(
 /// Runs the module's `init`.
 pub(super) async fn init(module: &dyn Module, context: ServiceContextParts) -> anyhow::Result<()> {
     let running = catch_panic(async { module.init(context).await });
-    warn_while_slow("The init hook has been running for minutes", running).await
+    warn_while_slow(
+        codes::HOOK_SLOW,
+        "The init hook has been running for minutes",
+        running,
+    )
+    .await
 }
 
 /// Runs the shutdown hook with what the startup hook stored, and deletes the stored result.
@@ -49,9 +59,13 @@ pub(super) async fn shutdown(
         .await
         .context("reading what the startup hook stored")?;
     let running = catch_panic(async { module.shutdown(context, state).await });
-    warn_while_slow("The shutdown hook has been running for minutes", running)
-        .await
-        .context("the shutdown hook failed")?;
+    warn_while_slow(
+        codes::HOOK_SLOW,
+        "The shutdown hook has been running for minutes",
+        running,
+    )
+    .await
+    .context(Coded::new(codes::HOOK_FAILED, "the shutdown hook failed"))?;
     platform
         .delete_startup_data()
         .await
@@ -61,8 +75,12 @@ pub(super) async fn shutdown(
 /// Work that takes longer than this causes a warning: RabbitMQ takes a message back after 30 minutes.
 const SLOW_WARNING: Duration = Duration::from_secs(300);
 
-/// Does work that has no time limit, and logs `warning` each time it has taken five more minutes.
-pub(super) async fn warn_while_slow<R>(warning: &str, work: impl Future<Output = R>) -> R {
+/// Does work that has no time limit, and logs `warning` with `code` each time it has taken five more minutes.
+pub(super) async fn warn_while_slow<R>(
+    code: Code,
+    warning: &str,
+    work: impl Future<Output = R>,
+) -> R {
     let mut work = std::pin::pin!(work);
     let mut seconds = 0;
     loop {
@@ -70,7 +88,7 @@ pub(super) async fn warn_while_slow<R>(warning: &str, work: impl Future<Output =
             Ok(result) => break result,
             Err(_) => {
                 seconds += SLOW_WARNING.as_secs();
-                tracing::warn!(seconds, "{warning}");
+                tracing::warn!(%code, seconds, "{warning}");
             }
         }
     }
@@ -83,10 +101,8 @@ pub(super) async fn catch_panic<R>(
 ) -> anyhow::Result<R> {
     let result = AssertUnwindSafe(work).catch_unwind().await;
     result.unwrap_or_else(|panic| {
-        Err(anyhow::anyhow!(
-            "the module panicked: {}",
-            panic_text(&*panic)
-        ))
+        let text = format!("the module panicked: {}", panic_text(&*panic));
+        Err(Coded::new(codes::PANICKED, text).into())
     })
 }
 

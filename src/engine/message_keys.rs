@@ -4,6 +4,7 @@
 use super::{AccountClient, account::store_error, emit::InFlightMessage, keys::KeyStore, now_ms};
 use crate::{
     broker::transport::{Route, Transport},
+    codes,
     component::context::BoxFuture,
     oauth2::{CredentialStore, CredentialWarning, Session, StoreError},
     protocol::{Encoding, ErrorReport},
@@ -92,6 +93,8 @@ impl<T: Transport> CredentialStore for InFlightMessage<T> {
             name: warning.name.to_owned(),
             ..ErrorReport::new(warning.message)
         };
+        // The only warning that there is.
+        let report = report.with_code(codes::REFRESH_TOKEN_NOT_SAVED);
         Box::pin(async move { self.report_warning(&report).await })
     }
 

@@ -50,6 +50,7 @@ pub(crate) use step::Step;
 
 use crate::{
     broker::transport::Transport,
+    codes,
     component::{Component, context::Clients, module::Module},
     monitoring::Metrics,
     oauth2::Session,
@@ -140,7 +141,7 @@ pub(crate) async fn run_with(
     tokio::select! {
         biased;
         () = immediate.cancelled() => {
-            tracing::warn!("Stopping at once, as requested");
+            tracing::warn!(code = %codes::STOPPED_AT_ONCE, "Stopping at once, as requested");
             Ok(())
         }
         result = start::run_step(settings, *run, component, shutdown) => result,

@@ -3,7 +3,7 @@
 use super::{
     Engine, Shutdown, decode,
     deduplication::Claim,
-    emit::{self, InFlightMessage, MessageSink},
+    emit::{InFlightMessage, MessageSink},
     hooks,
     in_flight::Arrival,
     original::Original,
@@ -14,17 +14,18 @@ use crate::{
         transport::{Deliveries, Delivery, SettleOutcome, Transport, TransportError, Verdict},
     },
     clients::object_storage::NoMemory,
+    codes::{self, Coded},
     component::{
         context::ContextParts,
         emitter::{Emitter, Event},
-        error::ModuleOutcome,
+        error::{ModuleOutcome, code_of, report_of},
     },
     monitoring::{Outcome, Skipped, WaitReason},
     oauth2::AuthorizedClient,
     protocol::{Encoding, ErrorReport, IncomingHeaders, MAX_LOGGED_ID, Object, truncated},
 };
 use futures_util::FutureExt;
-use std::{pin::pin, sync::Arc};
+use std::{pin::pin, sync::Arc, time::Duration};
 use tokio::sync::SemaphorePermit;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
@@ -145,8 +146,9 @@ impl<T: Transport> Engine<T> {
                 self.handle_result(&message, result).await;
             }
             Err(error) => {
-                tracing::error!("The incoming message could not be read: {error:#}");
-                let report = ErrorReport::from_error(&error);
+                let code = code_of(&error).unwrap_or(codes::MESSAGE_UNREADABLE);
+                tracing::error!(%code, "The incoming message could not be read: {error:#}");
+                let report = ErrorReport::from_error(&error).with_code(code);
                 // An error event that cannot be published has been logged.
                 let _ = message.report_without_rate_limit(&report).await;
             }
@@ -202,7 +204,9 @@ impl<T: Transport> Engine<T> {
             drop(room);
             let waits = self.metrics.waits.of(WaitReason::BodyMemory);
             let wait = memory.room_for_body(own, size);
-            room = waits.count(hooks::warn_while_slow(SLOW, wait)).await;
+            room = waits
+                .count(hooks::warn_while_slow(codes::MEMORY_FULL, SLOW, wait))
+                .await;
         }
         Ok(room)
     }
@@ -215,20 +219,23 @@ impl<T: Transport> Engine<T> {
             return values;
         }
         let waits = self.metrics.waits.of(WaitReason::ValueMemory);
-        waits.count(hooks::warn_while_slow(SLOW, room)).await
+        waits
+            .count(hooks::warn_while_slow(codes::MEMORY_FULL, SLOW, room))
+            .await
     }
 
     /// The error of a message whose body was not read.
     fn too_large(&self, message: &InFlightMessage<T>, size: usize) -> anyhow::Error {
         let id = message.incoming.message_id.as_deref().unwrap_or_default();
         let memory = &self.settings.amqp.memory;
-        anyhow::anyhow!(
+        let text = format!(
             "message {} has a body of {size} bytes, which does not fit in memory: with a memory limit of {} MB, a body may \
              have {} bytes. Give the container more memory, or send smaller messages",
             truncated(id, MAX_LOGGED_ID),
             memory.limit >> 20,
             memory.largest_body(),
-        )
+        );
+        Coded::new(codes::MESSAGE_TOO_LARGE, text).into()
     }
 
     /// Runs the module. A panic becomes an error. After `PROCESS_TIMEOUT` the module's future is dropped.
@@ -252,7 +259,7 @@ impl<T: Transport> Engine<T> {
         };
         let module = hooks::catch_panic(async { self.module.process(input, parts).await });
         let slow = "The module has been processing this message for minutes; ELASTICIO_PROCESS_TIMEOUT can limit that";
-        let module = hooks::warn_while_slow(slow, module);
+        let module = hooks::warn_while_slow(codes::MODULE_SLOW, slow, module);
         let Some(limit) = self.settings.process_timeout else {
             return module.await;
         };
@@ -260,12 +267,13 @@ impl<T: Transport> Engine<T> {
             .await
             .unwrap_or_else(|_| {
                 tracing::error!(
+                    code = %codes::MODULE_TIMEOUT,
                     milliseconds = limit.as_millis(),
                     "The module took longer than ELASTICIO_PROCESS_TIMEOUT and is stopped"
                 );
                 message.expire();
                 cancelled.cancel();
-                Err(emit::module_timeout(limit))
+                Err(module_timeout(limit))
             })
     }
 
@@ -275,13 +283,13 @@ impl<T: Transport> Engine<T> {
         match ModuleOutcome::from(&result) {
             ModuleOutcome::Done => {}
             ModuleOutcome::AlreadyReported => {
-                tracing::error!("The module failed after an error that is already reported");
+                tracing::error!(code = %codes::MODULE_FAILED, "The module failed after an error that is already reported");
             }
             ModuleOutcome::Failed => {
                 // The text is for the user. It may contain parts of the message, so it is not logged.
-                tracing::error!("The module failed; its error event says why");
+                tracing::error!(code = %codes::MODULE_FAILED, "The module failed; its error event says why");
                 // An error event that cannot be published has been logged.
-                let _ = message.report(&ErrorReport::from_error(error)).await;
+                let _ = message.report(&report_of(error)).await;
             }
             ModuleOutcome::Rebound(reason) => {
                 tracing::info!("The message is rebounded");
@@ -311,4 +319,14 @@ impl<T: Transport> Engine<T> {
         };
         self.metrics.outcomes.of(counted).inc();
     }
+}
+
+/// The error of a module that took longer than `PROCESS_TIMEOUT`, for the user.
+fn module_timeout(limit: Duration) -> anyhow::Error {
+    let text = format!(
+        "The component took longer than {} ms for this message (ELASTICIO_PROCESS_TIMEOUT) and was stopped. Give it less \
+         work per message, or raise the limit",
+        limit.as_millis()
+    );
+    Coded::new(codes::MODULE_TIMEOUT, text).into()
 }

@@ -6,6 +6,7 @@ use crate::{
         http,
         platform::{StepData, post_result},
     },
+    codes,
     component::{
         Component, Verified,
         context::{Clients, ServiceContextParts},
@@ -35,7 +36,7 @@ pub(crate) async fn run_call(
     let (target, result) = match start {
         ServiceStart::Ready(target, settings) => {
             for warning in &settings.warnings {
-                tracing::warn!("{warning}");
+                tracing::warn!(code = %codes::DOUBTFUL_SETTING, "{warning}");
             }
             (target, call_component(*settings, component, &direct).await)
         }
@@ -85,7 +86,7 @@ async fn call_component(
     let context = |function: &str| credentials.service_context(function, &clients);
     let call = AssertUnwindSafe(dispatch(&component, &method, context)).catch_unwind();
     let slow = "The component has been working on this call for minutes";
-    let result = hooks::warn_while_slow(slow, call).await;
+    let result = hooks::warn_while_slow(codes::CALL_SLOW, slow, call).await;
     credentials.close().await;
     if session.is_some_and(|session| session.has_unsaved_rotation()) {
         anyhow::bail!(

@@ -24,7 +24,8 @@ use crate::{
         object_storage::ObjectStorage,
         platform::{Platform, PlatformError},
     },
-    component::{Component, context::Clients, module::Module},
+    codes,
+    component::{Component, context::Clients, error::code_of, module::Module},
     monitoring::{HealthServer, Metrics, WaitReason},
     oauth2::{RefreshLock, Session, SessionConfig},
     protocol::{Cipher, ErrorReport, StepIdentity, error_body, headers::startup_headers},
@@ -255,7 +256,7 @@ impl StepStart {
             prepared = self.prepare(component, session.as_ref()) => prepared,
             // After a signal during start-up, the hooks may take as long as running messages may.
             () = cancelled_for(&shutdown.graceful, timeout) => {
-                tracing::warn!("Stopped before the step started");
+                tracing::warn!(code = %codes::STOPPED_BEFORE_START, "Stopped before the step started");
                 close(session.as_ref(), ABANDON_TIMEOUT, &*transport).await;
                 return Ok(());
             }
@@ -305,7 +306,9 @@ impl StepStart {
 
     /// Publishes why the step cannot start, in limited time (wire-contract: Start-up failures).
     async fn publish_start_error(&self, transport: &impl Transport, error: &anyhow::Error) {
-        let report = ErrorReport::from_error(error).encrypt(&self.cipher);
+        let code = code_of(error).unwrap_or(codes::START_FAILED);
+        let report = ErrorReport::from_error(error).with_code(code);
+        let report = report.encrypt(&self.cipher);
         let publication = Publication {
             route: Route::Error,
             headers: startup_headers(&self.identity, &self.additional_headers),
@@ -314,9 +317,10 @@ impl StepStart {
         match tokio::time::timeout(START_ERROR_TIMEOUT, transport.publish(publication)).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
-                tracing::error!("The start error could not be reported to the platform: {error}");
+                tracing::error!(code = %codes::START_ERROR_NOT_PUBLISHED, "The start error could not be reported to the platform: {error}");
             }
             Err(_) => tracing::error!(
+                code = %codes::START_ERROR_NOT_PUBLISHED,
                 seconds = START_ERROR_TIMEOUT.as_secs(),
                 "Timed out reporting the start error to the platform; this log has it"
             ),
@@ -374,7 +378,7 @@ async fn consume<T: Transport>(
     match prepared {
         // The process was asked to stop while it waited for the platform.
         Err(error) if stopping.is_cancelled() && is_unavailable(&error) => {
-            tracing::warn!("Stopped before the step started: the platform's API is unavailable");
+            tracing::warn!(code = %codes::STOPPED_BEFORE_START, "Stopped before the step started: the platform's API is unavailable");
             Ok(None)
         }
         Err(error) => Err(error),

@@ -3,6 +3,7 @@
 use super::{Engine, metrics};
 use crate::{
     broker::transport::{Deliveries, Transport, TransportError},
+    codes,
     oauth2::Session,
 };
 use std::{sync::Arc, time::Duration};
@@ -38,6 +39,7 @@ impl<T: Transport> Engine<T> {
             let finished = timeout(shutdown_timeout, self.finish(deliveries, &tasks));
             if finished.await.is_err() {
                 tracing::warn!(
+                    code = %codes::SHUTDOWN_TIMEOUT,
                     seconds = shutdown_timeout.as_secs(),
                     "The time to finish running messages is over (ELASTICIO_SHUTDOWN_TIMEOUT)"
                 );
@@ -69,6 +71,7 @@ impl<T: Transport> Engine<T> {
         self.abandoned.cancel();
         if !tasks.is_empty() || !self.late_events.is_empty() {
             tracing::warn!(
+                code = %codes::MESSAGES_RETURNED,
                 messages = tasks.len(),
                 events = self.late_events.len(),
                 "Unfinished messages return to the queue; events emitted after their message was settled are dropped"
@@ -77,6 +80,7 @@ impl<T: Transport> Engine<T> {
         tasks.close();
         if timeout(ABANDON_TIMEOUT, tasks.wait()).await.is_err() {
             tracing::warn!(
+                code = %codes::MODULE_NOT_AWAITING,
                 seconds = ABANDON_TIMEOUT.as_secs(),
                 "A module computes without awaiting; the process ends anyway"
             );
@@ -90,6 +94,7 @@ pub(super) async fn close_session(session: Option<&Session>, limit: Duration) {
         && timeout(limit, session.close()).await.is_err()
     {
         tracing::error!(
+            code = %codes::REFRESH_INTERRUPTED,
             seconds = limit.as_secs(),
             "A token was being refreshed when the time to stop was over; it may be lost"
         );

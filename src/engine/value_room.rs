@@ -5,6 +5,7 @@
 //! refused if it can never fit.
 
 use crate::{
+    codes::{self, Coded},
     component::module::{InputKind, Module},
     protocol::Object,
     settings::MemoryShares,
@@ -88,13 +89,14 @@ impl ValueRoom {
             ),
             InputKind::Type | InputKind::Nothing => (" when they are parsed", "Give"),
         };
-        anyhow::anyhow!(
+        let text = format!(
             "the body is {length} bytes of JSON, which take about {} MB of memory{form}; with a memory limit of {} MB, \
              parsed bodies may take {} MB. {remedy} the container more memory, or send smaller messages",
             size / MIB,
             self.limit / MIB,
             self.size / MIB,
-        )
+        );
+        Coded::new(codes::MESSAGE_TOO_LARGE, text).into()
     }
 }
 

@@ -1,6 +1,9 @@
 //! The errors of requests to an API with OAuth2. They contain no token, and nothing that a token endpoint sent.
 
-use crate::clients::http::ShownBody;
+use crate::{
+    clients::http::ShownBody,
+    codes::{self, Code},
+};
 use reqwest::StatusCode;
 use std::time::Duration;
 
@@ -101,6 +104,20 @@ impl Error {
             } => *repeatable && (status.is_server_error() || *busy),
             Self::NoResponse { repeatable, .. } => *repeatable,
             _ => false,
+        }
+    }
+
+    /// Returns the code of this error, for log lines and error events.
+    pub(crate) fn code(&self) -> Code {
+        match self {
+            Self::Config(_) => codes::OAUTH2_MISCONFIGURED,
+            Self::ReauthRequired(_) => codes::REAUTH_REQUIRED,
+            Self::Unavailable { .. } => codes::TOKEN_UNAVAILABLE,
+            Self::TokenRejected(_) => codes::TOKEN_REJECTED,
+            Self::NotSent(_) => codes::API_REQUEST_NOT_SENT,
+            Self::InsufficientScope { .. } => codes::SCOPE_MISSING,
+            Self::Status { .. } => codes::API_REFUSED,
+            Self::NoResponse { .. } => codes::API_NO_RESPONSE,
         }
     }
 

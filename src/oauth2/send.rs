@@ -6,7 +6,10 @@ use super::{
     prepared_request::{PreparedRequest, SendError},
     session::{Access, Token},
 };
-use crate::clients::http::{self, Resends, can_repeat};
+use crate::{
+    clients::http::{self, Resends, can_repeat},
+    codes,
+};
 use reqwest::{Request, Response, StatusCode, Url};
 use std::{sync::Arc, time::Duration};
 use tokio::time::sleep;
@@ -132,7 +135,13 @@ impl PreparedRequest<'_> {
                 resends.after(&response, is_busy, self.request.is_left(), trail.is_bare)
         {
             let (status, delay_ms) = (response.status(), delay.as_millis() as u64);
-            tracing::warn!(%status, delay_ms, "The API is busy; the request is retried");
+            tracing::warn!(
+                code = %codes::API_BUSY,
+                request = self.label,
+                %status,
+                delay_ms,
+                "The API is busy; the request is retried"
+            );
             return Ok(Next::Resend(delay));
         }
         self.after_response(response, token_status, is_busy, access, limits.refreshes)
@@ -185,7 +194,11 @@ impl PreparedRequest<'_> {
             && self.request.is_left()
             && let Some(delay) = limits.resends.take(None)
         {
-            tracing::warn!("A request failed without a response and is retried: {reason}");
+            tracing::warn!(
+                code = %codes::API_RETRIED,
+                request = self.label,
+                "A request failed without a response and is retried: {reason}"
+            );
             return Ok(Next::Resend(delay));
         }
         Err(Error::NoResponse {

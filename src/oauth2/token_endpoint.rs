@@ -11,7 +11,10 @@ use super::{
     token_record::TokenResponse,
     token_response::TokenResponseError,
 };
-use crate::clients::http::{self, CutOff, ErrorBody, basic_auth, form_encoded, with_query};
+use crate::{
+    clients::http::{self, CutOff, ErrorBody, basic_auth, form_encoded, with_query},
+    codes,
+};
 use reqwest::{
     RequestBuilder, Url,
     header::{ACCEPT, AUTHORIZATION},
@@ -200,6 +203,7 @@ impl TokenEndpoint {
         let result = response.and_then(|response| read(self, call, response));
         if result.is_ok() {
             tracing::warn!(
+                code = %codes::CLIENT_AUTH_CHANGED,
                 accepted = ?other,
                 "The token endpoint refused the configured way to authenticate the client and accepted the other one; \
                  `client_auth` sets it"

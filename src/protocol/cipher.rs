@@ -3,6 +3,7 @@
 //! The key is the SHA-256 of the password's UTF-8 bytes, the vector is the 16 bytes of its text, and the padding is PKCS#7
 //! (wire-contract: Encryption). Nothing authenticates a payload: only its padding or its JSON can reveal a change.
 
+use crate::codes::{self, Code};
 use aes::cipher::{
     BlockModeDecrypt, BlockModeEncrypt, KeyIvInit,
     block_padding::{NoPadding, Pkcs7},
@@ -70,6 +71,16 @@ pub enum CipherError {
         "the payload cannot be decrypted with this platform's password: {0} bytes of ciphertext"
     )]
     Undecipherable(usize),
+}
+
+impl CipherError {
+    /// Returns the code of this error, for log lines and error events.
+    pub(crate) fn code(&self) -> Code {
+        match self {
+            Self::VectorLength(_) => codes::INVALID_SETTINGS,
+            Self::NotBase64 | Self::Undecipherable(_) => codes::DECRYPTION_FAILED,
+        }
+    }
 }
 
 /// Encrypts and decrypts payloads. Its `Debug` output does not contain the key.

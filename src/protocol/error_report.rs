@@ -1,6 +1,7 @@
 //! The bodies of error events and error replies (wire-contract: Error event body).
 
 use super::{Cipher, Encoding, truncated};
+use crate::codes::Code;
 use serde::Serialize;
 use std::borrow::Cow;
 
@@ -11,7 +12,7 @@ pub struct ErrorReport {
     pub name: String,
     /// One sentence for the user.
     pub message: String,
-    /// The chain of causes, or `Not Available`.
+    /// The code of the error if it has one, and the chain of causes; or `Not Available`.
     pub stack: String,
 }
 
@@ -44,6 +45,15 @@ impl ErrorReport {
             message: shortened(format!("{error:#}")),
             stack: shortened(format!("Error: {error:?}")),
         }
+    }
+
+    /// Names the code of the error in the first line of the stack, as Node does for its own errors: `Error [code]: …`. The
+    /// end of a long stack may be cut off.
+    #[must_use]
+    pub(crate) fn with_code(mut self, code: Code) -> Self {
+        let stack = self.stack.strip_prefix("Error: ").unwrap_or(&self.message);
+        self.stack = format!("{} [{code}]: {stack}", self.name);
+        self
     }
 
     /// Encrypts the report as base64 text, in every protocol version. This is the body of an error reply.

@@ -25,7 +25,7 @@ mod tls;
 pub(crate) use cpu_limit::container_cpus;
 pub use env_reader::{InvalidVariable, SettingsError};
 pub(crate) use inspect::{CryptoSettings, QueueSettings};
-pub use log::LogSettings;
+pub use log::{LogFormat, LogSettings};
 pub use memory_limit::MemoryShares;
 pub(crate) use memory_limit::container_limit;
 pub use oauth::{OAuthMode, UnknownOAuthMode};

@@ -2,6 +2,7 @@
 //!
 //! The floors are the order of the `mod` lines in `src/lib.rs`, from the bottom up. They are listed nowhere else.
 
+mod codes;
 mod edges;
 mod forms;
 mod sources;

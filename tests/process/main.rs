@@ -9,6 +9,7 @@ mod equal_messages;
 mod inspect;
 mod json;
 mod log;
+mod log_codes;
 mod memory;
 mod memory_limit;
 mod monitoring;
@@ -19,6 +20,7 @@ mod routing_keys;
 mod secrets;
 mod start_up;
 mod stopping;
+mod terminal;
 mod tls;
 mod unreadable_headers;
 

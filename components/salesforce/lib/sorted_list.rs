@@ -73,7 +73,10 @@ impl SortedList<'_> {
                 entries,
             }),
             Err(error) if api::is_about_content(&error) => {
-                tracing::warn!("Records cannot be read; smaller parts are requested: {error:#}");
+                tracing::warn!(
+                    code = "page-unreadable",
+                    "Records cannot be read; smaller parts are requested: {error:#}"
+                );
                 self.read_around(behind, count).await
             }
             Err(error) => Err(error),

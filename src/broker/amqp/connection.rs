@@ -8,6 +8,7 @@ use super::{
 use crate::{
     broker::{message_memory::MessageMemory, transport::TransportError},
     clients::{retry::RetryPolicy, tls},
+    codes,
     monitoring::Metrics,
     settings::{AmqpSettings, MemoryShares},
 };
@@ -242,7 +243,12 @@ impl Connector {
             let Some(delay) = delays.next() else {
                 return Err(no_attempts_left(&error, attempts));
             };
-            tracing::warn!(connection = %role, error = error.text(), "Could not connect; trying again.");
+            tracing::warn!(
+                code = %codes::BROKER_UNREACHABLE,
+                connection = %role,
+                error = error.text(),
+                "Could not connect; trying again."
+            );
             sleep(delay).await;
         }
     }
@@ -269,6 +275,7 @@ pub(super) async fn close(role: ConnectionRole, connection: &Connection) {
         }
         Err(_) => {
             tracing::warn!(
+                code = %codes::BROKER_CLOSE_TIMEOUT,
                 connection = %role,
                 seconds = CLOSE_TIMEOUT.as_secs(),
                 "The broker did not confirm that the connection is closed."

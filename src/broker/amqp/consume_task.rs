@@ -22,6 +22,7 @@ use super::{
 };
 use crate::{
     broker::transport::{Delivery, Generation, TransportError},
+    codes,
     monitoring::{Link, Metrics, WaitReason},
 };
 use futures_util::{FutureExt, StreamExt};
@@ -114,6 +115,7 @@ impl ConsumerChannel {
             }
             Err(_) => {
                 tracing::warn!(
+                    code = %codes::BROKER_CLOSE_TIMEOUT,
                     seconds = limit.as_secs(),
                     "The broker did not confirm that the consumer is cancelled."
                 );
@@ -228,6 +230,7 @@ impl ConsumeTask {
                 end => return end,
             };
             tracing::warn!(
+                code = %codes::CONNECTION_LOST,
                 connection = %ConnectionRole::Consume,
                 generation = number,
                 error = reason,

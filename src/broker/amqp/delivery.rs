@@ -8,6 +8,7 @@ use super::{
 };
 use crate::{
     broker::transport::{Delivery, Generation, ReboundLimitExceeded, SettleOutcome, Verdict},
+    codes,
     settings::AmqpSettings,
 };
 use bytes::Bytes;
@@ -89,7 +90,7 @@ impl DeliveryHandle {
             Ok(Err(_)) => SettleOutcome::Unknown,
             Err(_) => {
                 let seconds = limit.as_secs();
-                tracing::warn!(seconds, "The connection did not take a verdict in time.");
+                tracing::warn!(code = %codes::SETTLE_TIMEOUT, seconds, "The connection did not take a verdict in time.");
                 SettleOutcome::Unknown
             }
         }
@@ -139,6 +140,7 @@ pub(super) async fn give_back(messages: Vec<NoRoom>) -> bool {
     let is_done = timeout(GIVE_BACK_TIMEOUT, returning).await.is_ok();
     if !is_done {
         tracing::warn!(
+            code = %codes::SETTLE_TIMEOUT,
             seconds = GIVE_BACK_TIMEOUT.as_secs(),
             "The connection did not take messages back for which there is no memory."
         );

@@ -7,7 +7,7 @@
 //! Bodies are left out only when messages become larger: [`PrefetchControl`] asks the broker for as many deliveries as the
 //! sizes seen so far allow, and for more once they prove to be small.
 
-use crate::{broker::message_memory::MessageMemory, settings::MemoryShares};
+use crate::{broker::message_memory::MessageMemory, codes, settings::MemoryShares};
 use std::{
     collections::HashMap,
     fmt,
@@ -105,6 +105,7 @@ impl Intake {
         {
             seconds += WARNING.as_secs();
             tracing::warn!(
+                code = %codes::MEMORY_FULL,
                 seconds,
                 size,
                 "No message is consumed: the next one does not fit in memory beside those that are processed. Give the \

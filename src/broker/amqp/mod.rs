@@ -58,6 +58,7 @@ use crate::{
         },
     },
     clients::retry::RetryPolicy,
+    codes,
     monitoring::Metrics,
     protocol::Headers,
     settings::AmqpSettings,
@@ -338,7 +339,12 @@ impl Transport for Amqp {
             match ConsumerChannel::open(connection, queue, prefetch.current(), intake).await {
                 Ok(channel) => first = Some(channel),
                 Err(BrokerError::Transient(error) | BrokerError::LimitReached(error)) => {
-                    tracing::warn!(connection = %ConnectionRole::Consume, error, "Could not consume; trying again.");
+                    tracing::warn!(
+                        code = %codes::BROKER_UNREACHABLE,
+                        connection = %ConnectionRole::Consume,
+                        error,
+                        "Could not consume; trying again."
+                    );
                 }
                 Err(BrokerError::Refused(text) | BrokerError::Permanent(text)) => {
                     self.stopped.cancel();
@@ -410,6 +416,7 @@ impl Transport for Amqp {
         let stopped = timeout(RESPONSE_TIMEOUT, self.stopped.cancelled());
         if stopped.await.is_err() {
             tracing::warn!(
+                code = %codes::BROKER_CLOSE_TIMEOUT,
                 seconds = RESPONSE_TIMEOUT.as_secs(),
                 "Consuming did not stop in time; what the broker still delivers returns to the queue."
             );
@@ -425,6 +432,7 @@ impl Transport for Amqp {
         let closing = async { tokio::join!(self.tasks.wait(), self.lock.close()) };
         if timeout(CLOSE_TIMEOUT, closing).await.is_err() {
             tracing::warn!(
+                code = %codes::BROKER_CLOSE_TIMEOUT,
                 seconds = CLOSE_TIMEOUT.as_secs(),
                 "The connections to the broker did not close in time and are dropped."
             );

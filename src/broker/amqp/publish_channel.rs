@@ -12,6 +12,7 @@ use super::{
     error::BrokerError,
     pending_publish::PendingPublish,
 };
+use crate::codes;
 use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
 use lapin::{options::ConfirmSelectOptions, types::ShortString};
 use std::{
@@ -207,12 +208,14 @@ fn warn_unconfirmed(is_alone: bool, limit: Duration) {
     let seconds = limit.as_secs();
     if is_alone {
         tracing::warn!(
+            code = %codes::CONFIRMS_LATE,
             seconds,
             "The broker has not confirmed in time an event that was sent alone, to see whether it is the one that the \
              broker rejects. The others are sent meanwhile."
         );
     } else {
         tracing::warn!(
+            code = %codes::CONFIRMS_LATE,
             seconds,
             "The broker has not confirmed in time what was sent before an event that has to be sent alone. It is sent \
              together with others."

@@ -20,6 +20,7 @@ use super::{
 use crate::{
     broker::transport::{PublishErrorKind, TransportError},
     clients::retry::RetryPolicy,
+    codes,
     monitoring::{Link, Metrics, WaitReason, Waiting},
 };
 use futures_util::StreamExt;
@@ -92,6 +93,7 @@ impl PublishTask {
             (error::is_message_error(error), error::is_refusal(error));
         if is_of_message {
             tracing::warn!(
+                code = %codes::EVENT_REJECTED,
                 connection = %ConnectionRole::Publish,
                 error = describe(error),
                 "The broker rejected a message and closed the channel; the other messages are published on a new one."
@@ -127,7 +129,12 @@ impl PublishTask {
         error: &Error,
     ) -> Option<()> {
         let text = BrokerError::new(&self.operation(), error).text().to_owned();
-        tracing::warn!(connection = %ConnectionRole::Publish, error = text, "The broker refuses; trying again.");
+        tracing::warn!(
+            code = %codes::BROKER_REFUSES,
+            connection = %ConnectionRole::Publish,
+            error = text,
+            "The broker refuses; trying again."
+        );
         match self.refusal.refused(text) {
             Ok(delay) => {
                 self.retries.isolate_first();
@@ -301,6 +308,7 @@ impl PublishTask {
         let missed: Vec<_> = in_flight.into_unconfirmed().collect();
         if !missed.is_empty() {
             tracing::warn!(
+                code = %codes::CONFIRMS_LOST,
                 seconds = DRAIN_TIMEOUT.as_secs(),
                 events = missed.len(),
                 "The channel is lost, and nothing says in time what became of its last events. They are sent again."
@@ -346,6 +354,7 @@ impl PublishTask {
         // Once per doubling, so that a full queue does not fill the log.
         if attempts.is_power_of_two() {
             tracing::warn!(
+                code = %codes::PUBLISH_RETRIED,
                 messageId = pending.message_id,
                 attempts,
                 ?delay,
@@ -362,6 +371,7 @@ impl PublishTask {
 
     fn give_up(&mut self, pending: PendingPublish, kind: PublishErrorKind, reason: String) {
         tracing::error!(
+            code = %codes::EVENT_NOT_PUBLISHED,
             messageId = pending.message_id,
             attempts = pending.failed_attempts(),
             reason,
@@ -389,7 +399,11 @@ impl PublishTask {
             // The error of an earlier channel can arrive late.
             Event::Error(error) if !channel.is_open() => return Some(error),
             Event::ConnectionBlocked(reason) => {
-                tracing::warn!(reason, "The broker blocks publishing; waiting.");
+                tracing::warn!(
+                    code = %codes::BROKER_BLOCKED,
+                    reason,
+                    "The broker blocks publishing; waiting."
+                );
                 self.set_blocked(true);
             }
             Event::ConnectionUnblocked => {
@@ -418,6 +432,7 @@ impl PublishTask {
     /// failed now, their deliveries would be rejected, although the next process can still process them.
     async fn fail_permanently(&self, error: TransportError) {
         tracing::error!(
+            code = %codes::BROKER_FAILED,
             connection = %ConnectionRole::Publish,
             %error,
             "Publishing has stopped: the broker refuses permanently."
@@ -439,6 +454,7 @@ impl PublishTask {
         }
         if count > 0 {
             tracing::warn!(
+                code = %codes::EVENTS_NOT_SENT,
                 count,
                 "Some messages were not published before the shutdown."
             );
@@ -456,7 +472,12 @@ async fn wait_until(instant: Option<Instant>) {
 
 fn warn_lost(error: &BrokerError) {
     let (connection, error) = (ConnectionRole::Publish, error.text());
-    tracing::warn!(%connection, error, "The connection to the broker is lost.");
+    tracing::warn!(
+        code = %codes::CONNECTION_LOST,
+        %connection,
+        error,
+        "The connection to the broker is lost."
+    );
 }
 
 fn unbound_reason(pending: &PendingPublish, exchange: &ShortString) -> String {

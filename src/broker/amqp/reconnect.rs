@@ -4,6 +4,7 @@ use super::{connection::ConnectionRole, error::BrokerError};
 use crate::{
     broker::transport::TransportError,
     clients::retry::{Delays, RetryPolicy},
+    codes,
 };
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
@@ -87,12 +88,24 @@ pub(super) async fn reopen<T, F: Future<Output = Result<T, BrokerError>>>(
                 return Ok(opened);
             }
             Err(BrokerError::Permanent(text) | BrokerError::Refused(text)) => {
-                tracing::warn!(connection = %role, attempt, error = text, "The broker refuses; trying again.");
+                tracing::warn!(
+                    code = %codes::BROKER_REFUSES,
+                    connection = %role,
+                    attempt,
+                    error = text,
+                    "The broker refuses; trying again."
+                );
                 sleep(refusal.refused(text)?).await;
             }
             Err(BrokerError::Transient(text) | BrokerError::LimitReached(text)) => {
                 refusal.over();
-                tracing::warn!(connection = %role, attempt, error = text, "The broker cannot be reached; trying again.");
+                tracing::warn!(
+                    code = %codes::BROKER_UNREACHABLE,
+                    connection = %role,
+                    attempt,
+                    error = text,
+                    "The broker cannot be reached; trying again."
+                );
                 backoff.wait().await;
             }
         }

@@ -6,7 +6,7 @@
 //! the keys that had a queue bound, and decides what a return means for each kind of event.
 
 use super::pending_publish::{EventKind, PendingPublish};
-use crate::{clients::retry::RetryPolicy, monitoring::KeyLabel};
+use crate::{clients::retry::RetryPolicy, codes, monitoring::KeyLabel};
 use lapin::types::ShortString;
 use std::{
     collections::{HashMap, HashSet},
@@ -321,6 +321,7 @@ impl RoutingKeys {
 
     fn warn_waiting(&self, pending: &PendingPublish) {
         tracing::warn!(
+            code = %codes::BINDING_AWAITED,
             routing_key = pending.routing_key.as_str(),
             exchange = self.exchange.as_str(),
             seconds = self.binding_timeout.as_secs(),
@@ -339,6 +340,7 @@ impl RoutingKeys {
                  ELASTICIO_UNBOUND_ROUTING_KEYS=error if that is an error here."
             ),
             EventKind::Error => tracing::error!(
+                code = %codes::ERROR_KEY_UNBOUND,
                 routing_key,
                 exchange,
                 "No queue is bound to the routing key for error events. From now on, errors are only written to this \
@@ -356,6 +358,7 @@ impl RoutingKeys {
         }
         self.snapshots_warned_at = Some(Instant::now());
         tracing::warn!(
+            code = %codes::SNAPSHOT_KEY_UNBOUND,
             routing_key = pending.routing_key.as_str(),
             exchange = self.exchange.as_str(),
             "No queue is bound to the routing key for snapshots. They are not stored, and polling starts over with the \

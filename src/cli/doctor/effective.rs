@@ -6,8 +6,8 @@ use crate::{
     clients::http,
     protocol::StepIdentity,
     settings::{
-        AmqpSettings, ApiSettings, MemoryShares, Mode, OAuthMode, ObjectStorageSettings,
-        RateSettings, RunSettings, Settings,
+        AmqpSettings, ApiSettings, LogFormat, LogSettings, MemoryShares, Mode, OAuthMode,
+        ObjectStorageSettings, RateSettings, RunSettings, Settings,
     },
 };
 use reqwest::Url;
@@ -18,7 +18,11 @@ use std::{fmt::Display, time::Duration};
 pub(super) type Shown = Vec<(String, String)>;
 
 /// Returns the settings. `broker` is the address in `AMQP_URI`, if it has one.
-pub(super) fn shown(settings: &Settings, broker: Option<&BrokerAddress>) -> Shown {
+pub(super) fn shown(
+    settings: &Settings,
+    log: &LogSettings,
+    broker: Option<&BrokerAddress>,
+) -> Shown {
     let Settings {
         identity,
         api,
@@ -57,6 +61,7 @@ pub(super) fn shown(settings: &Settings, broker: Option<&BrokerAddress>) -> Show
         "OAUTH_MODE",
         oauth_mode.map_or("the component's choice", OAuthMode::name),
     );
+    list.log(log);
     list.0
 }
 
@@ -245,6 +250,32 @@ impl List {
         self.seconds("SHUTDOWN_TIMEOUT", *shutdown_timeout);
         let port = health_port.map(|port| port.to_string());
         self.add("HEALTH_PORT", port.as_deref().unwrap_or("off"));
+    }
+
+    fn log(&mut self, log: &LogSettings) {
+        let LogSettings {
+            level,
+            targets,
+            format,
+            colours,
+            // The platform's variables, which are shown above.
+            context: _,
+            tag: _,
+            warnings: _,
+        } = log;
+        let targets = targets.iter();
+        let targets = targets.map(|(target, level)| format!(",{target}={level}"));
+        let levels = format!("{level}{}", targets.collect::<String>());
+        self.0.push(("LOG_LEVEL".to_owned(), levels));
+        let format = match format {
+            Some(LogFormat::Bunyan) => "bunyan",
+            Some(LogFormat::Pretty) => "pretty",
+            None => "pretty in a terminal, bunyan otherwise",
+        };
+        self.add("LOG_FORMAT", format);
+        let colours = if *colours { "in a terminal" } else { "none" };
+        self.0
+            .push(("NO_COLOR, TERM".to_owned(), format!("colours: {colours}")));
     }
 
     fn object_storage(&mut self, storage: &ObjectStorageSettings) {

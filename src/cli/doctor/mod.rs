@@ -17,7 +17,8 @@ use crate::{
     engine::{platform_client, storage},
     protocol::StepIdentity,
     settings::{
-        self, ApiSettings, InvalidVariable, MemoryShares, Mode, ObjectStorageSettings, Settings,
+        self, ApiSettings, InvalidVariable, LogSettings, MemoryShares, Mode, ObjectStorageSettings,
+        Settings,
     },
 };
 use effective::Shown;
@@ -40,7 +41,9 @@ pub(super) async fn doctor(
     // The memory holds secrets.
     core_dumps::turn_off();
     let (settings, problems) = Settings::read_what_is_there(settings::environment);
-    let mut findings = of_settings(&settings, &problems);
+    let log = LogSettings::read(settings::environment);
+    let warnings = settings.warnings.iter().chain(&log.warnings);
+    let mut findings = of_settings(&problems, warnings);
     findings.push(of_component(&component, &settings));
     let probing = probes(&settings, &problems, component.as_ref().ok());
     findings.extend(Box::pin(probing).await);
@@ -49,7 +52,7 @@ pub(super) async fn doctor(
         Mode::Run(run) => BrokerAddress::of(&run.amqp.uri),
         Mode::ShutdownHook => None,
     };
-    let shown = effective::shown(&settings, broker.as_ref());
+    let shown = effective::shown(&settings, &log, broker.as_ref());
     if args.json {
         print_json(shown, &findings);
     } else {
@@ -87,7 +90,10 @@ fn place(probe: &str) -> usize {
     place.unwrap_or(ORDER.len())
 }
 
-fn of_settings(settings: &Settings, problems: &[InvalidVariable]) -> Vec<Finding> {
+fn of_settings<'a>(
+    problems: &[InvalidVariable],
+    warnings: impl Iterator<Item = &'a String>,
+) -> Vec<Finding> {
     let mut found: Vec<_> = problems
         .iter()
         .map(|InvalidVariable { variable, reason }| {
@@ -95,7 +101,7 @@ fn of_settings(settings: &Settings, problems: &[InvalidVariable]) -> Vec<Finding
             Finding::error("settings", format!("{variable} {reason}"), remedy)
         })
         .collect();
-    found.extend(settings.warnings.iter().map(|warning| {
+    found.extend(warnings.map(|warning| {
         let remedy = "write the value as docs/operations.md describes it, or remove the variable";
         Finding::warning("settings", warning, remedy)
     }));

@@ -1,20 +1,31 @@
-//! The log of the process: bunyan lines on standard output, where the platform reads them (wire-contract: Bunyan lines). It
-//! writes what the rest of the program reports with `tracing`, and knows nothing of messages or credentials.
-//!
-//! `LOG_LEVEL` applies to the runtime and to the component. Other crates are logged from `warn` up only, because below
-//! that level HTTP clients log what they send, including tokens.
+//! The log of the process, on standard output: bunyan lines where the platform reads them (wire-contract: Bunyan lines), and
+//! lines that are easy to read in a terminal. It writes what the rest of the program reports with `tracing`, and knows
+//! nothing of messages or credentials.
 
 mod bunyan;
+mod fields;
+mod filter;
+mod layer;
 mod log_writer;
+mod pretty;
 #[cfg(test)]
 mod tests;
 
-use crate::settings::LogSettings;
-use bunyan::BunyanLayer;
+use crate::{
+    codes,
+    settings::{LogFormat, LogSettings},
+};
+use bunyan::Bunyan;
+use filter::Filter;
+use layer::{Format, LogLayer};
 use log_writer::LogWriter;
-use std::{sync::OnceLock, time::Duration};
-use tracing::{Metadata, level_filters::LevelFilter};
-use tracing_subscriber::{filter::Targets, fmt::MakeWriter, layer::SubscriberExt};
+use pretty::Pretty;
+use std::{
+    io::{self, IsTerminal as _},
+    sync::OnceLock,
+    time::Duration,
+};
+use tracing_subscriber::{fmt::MakeWriter, layer::SubscriberExt};
 
 /// The runtime's own target.
 const SAILOR: &str = env!("CARGO_CRATE_NAME");
@@ -30,12 +41,19 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 /// `component_targets` are the names of the component's own crates, as in `env!("CARGO_CRATE_NAME")`. `silent_targets` are
 /// not logged at all. A second call changes nothing.
 pub(crate) fn init(settings: &LogSettings, component_targets: &[&str], silent_targets: &[&str]) {
-    let writer =
-        WRITER.get_or_init(|| LogWriter::to_stdout(bunyan::dropped_lines_record(settings)));
-    let subscriber = subscriber(settings, component_targets, silent_targets, writer.clone());
+    let format = format(settings, io::stdout().is_terminal());
+    let (filter, refused) = Filter::new(settings, component_targets, silent_targets);
+    let writer = WRITER.get_or_init(|| {
+        let format = format.clone();
+        LogWriter::to_stdout(move |dropped| format.dropped_lines(dropped))
+    });
+    let subscriber = subscriber(format, filter, writer.clone());
     if tracing::subscriber::set_global_default(subscriber).is_ok() {
         for warning in &settings.warnings {
-            tracing::warn!("{warning}");
+            tracing::warn!(code = %codes::DOUBTFUL_SETTING, "{warning}");
+        }
+        for warning in refused {
+            tracing::warn!(code = %codes::LOG_TARGET_REFUSED, "{warning}");
         }
     }
 }
@@ -47,60 +65,25 @@ pub(crate) fn flush() {
     }
 }
 
-fn subscriber<W>(
-    settings: &LogSettings,
-    component_targets: &[&str],
-    silent_targets: &[&str],
-    writer: W,
-) -> impl tracing::Subscriber + use<W>
+/// Returns the form of the lines: what the settings say, or else what suits the reader.
+fn format(settings: &LogSettings, is_terminal: bool) -> Format {
+    match settings.format {
+        Some(LogFormat::Bunyan) => Format::Bunyan(Bunyan::new(settings)),
+        None if !is_terminal => Format::Bunyan(Bunyan::new(settings)),
+        Some(LogFormat::Pretty) | None => Format::Pretty(Pretty {
+            has_colours: is_terminal && settings.colours,
+        }),
+    }
+}
+
+/// Returns the subscriber of the process. Further layers can be put on it.
+fn subscriber<W>(format: Format, filter: Filter, writer: W) -> impl tracing::Subscriber + use<W>
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let filter = Filter::new(settings.level, component_targets, silent_targets);
-    tracing_subscriber::registry().with(BunyanLayer::new(settings, filter, writer))
-}
-
-/// Decides which events and spans are logged.
-struct Filter {
-    events: Targets,
-    spans: Targets,
-    max_level: LevelFilter,
-}
-
-impl Filter {
-    fn new(level: LevelFilter, component_targets: &[&str], silent_targets: &[&str]) -> Self {
-        let names: Vec<_> = component_targets
-            .iter()
-            .map(|name| name.replace('-', "_"))
-            .chain([SAILOR.to_owned()])
-            .collect();
-        // Spans name the message of a line, so they are kept even if only warnings are logged.
-        let max_level = level.max(LevelFilter::INFO);
-        Self {
-            events: targets(&names, level, level.min(LevelFilter::WARN), silent_targets),
-            spans: targets(&names, max_level, LevelFilter::OFF, silent_targets),
-            max_level,
-        }
-    }
-
-    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        let targets = if metadata.is_span() {
-            &self.spans
-        } else {
-            &self.events
-        };
-        targets.would_enable(metadata.target(), metadata.level())
-    }
-}
-
-/// The levels of the targets `names`, of all others, and of those that are silent.
-fn targets(names: &[String], level: LevelFilter, others: LevelFilter, silent: &[&str]) -> Targets {
-    Targets::new()
-        .with_default(others)
-        .with_targets(names.iter().map(|name| (name.clone(), level)))
-        .with_targets(
-            silent
-                .iter()
-                .map(|name| ((*name).to_owned(), LevelFilter::OFF)),
-        )
+    tracing_subscriber::registry().with(LogLayer {
+        filter,
+        format,
+        writer,
+    })
 }

@@ -1,12 +1,16 @@
 //! The content of log lines.
 
+mod levels;
+mod pretty;
+
 use super::*;
 use serde_json::{Value, json};
 use std::{
-    fmt, io,
+    fmt,
     sync::{Arc, Mutex},
-    time::{Duration, UNIX_EPOCH},
+    time::UNIX_EPOCH,
 };
+use tracing::level_filters::LevelFilter;
 
 /// Collects lines, one per write.
 #[derive(Clone, Default)]
@@ -29,6 +33,9 @@ fn settings(level: LevelFilter) -> LogSettings {
     ];
     LogSettings {
         level,
+        targets: vec![],
+        format: None,
+        colours: true,
         context: context
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .to_vec(),
@@ -37,30 +44,31 @@ fn settings(level: LevelFilter) -> LogSettings {
     }
 }
 
-/// Returns what `act` logs. Every write must be one complete line, in which no name occurs twice.
-fn logged(level: LevelFilter, act: impl FnOnce()) -> Vec<Value> {
+/// Returns the lines that `act` logs. Every write must be one complete line.
+fn lines(settings: &LogSettings, is_terminal: bool, act: impl FnOnce()) -> Vec<String> {
     let writes = Writes::default();
     let writer = writes.clone();
-    tracing::subscriber::with_default(
-        subscriber(
-            &settings(level),
-            &["my-component"],
-            &["silent"],
-            move || writer.clone(),
-        ),
-        act,
-    );
-    let lines = writes.0.lock().unwrap();
-    lines
+    let (filter, _) = Filter::new(settings, &["my-component"], &["silent"]);
+    let format = format(settings, is_terminal);
+    let subscriber = subscriber(format, filter, move || writer.clone());
+    tracing::subscriber::with_default(subscriber, act);
+    let writes = writes.0.lock().unwrap();
+    let lines = writes.iter().map(|line| {
+        let line = String::from_utf8(line.clone()).unwrap();
+        let text = line.strip_suffix('\n').expect("a line ends");
+        assert!(!text.contains('\n'), "{text}");
+        text.to_owned()
+    });
+    lines.collect()
+}
+
+/// Returns what `act` logs in bunyan lines. In a line, no name occurs twice.
+fn logged(level: LevelFilter, act: impl FnOnce()) -> Vec<Value> {
+    lines(&settings(level), false, act)
         .iter()
-        .map(|line| {
-            let text = std::str::from_utf8(line).unwrap();
-            assert!(
-                text.ends_with("}\n") && text.matches('\n').count() == 1,
-                "{text}"
-            );
+        .map(|text| {
             let value: Value = serde_json::from_str(text).unwrap();
-            let members = crate::protocol::Object::read(text.trim_end().to_owned().into()).unwrap();
+            let members = crate::protocol::Object::read(text.clone().into()).unwrap();
             assert_eq!(
                 members.iter().count(),
                 value.as_object().unwrap().len(),
@@ -200,7 +208,7 @@ fn long_ids_are_truncated_and_other_fields_are_not() {
 
 #[test]
 fn the_line_for_dropped_lines_is_a_bunyan_line() {
-    let line = bunyan::dropped_lines_record(&settings(LevelFilter::ERROR))(17);
+    let line = format(&settings(LevelFilter::ERROR), false).dropped_lines(17);
     let text = std::str::from_utf8(&line).unwrap();
     assert!(
         text.ends_with("}\n") && text.matches('\n').count() == 1,
@@ -211,9 +219,15 @@ fn the_line_for_dropped_lines_is_a_bunyan_line() {
         (
             &line["dropped"],
             &line["level"],
+            &line["code"],
             &line["ELASTICIO_COMP_NAME"]
         ),
-        (&json!(17), &json!(40), &json!("a \"b\""))
+        (
+            &json!(17),
+            &json!(40),
+            &json!("log-lines-dropped"),
+            &json!("a \"b\"")
+        )
     );
     assert_eq!(line["time"].as_str().unwrap().len(), 24);
 }

@@ -1,6 +1,7 @@
 //! Looks at the body of a response before its reader does.
 
 use super::{reason, redacted_url};
+use crate::codes;
 use ::http::response::Parts;
 use futures_util::{StreamExt, stream};
 use reqwest::{Body, Response, ResponseBuilderExt};
@@ -31,6 +32,7 @@ pub(crate) async fn peek(mut response: Response, limit: usize) -> (Response, Str
     // What comes later is still in the body.
     if timeout(PEEK_TIME, reading).await.is_err() {
         tracing::warn!(
+            code = %codes::RESPONSE_SLOW,
             seconds = PEEK_TIME.as_secs(),
             url = redacted_url(response.url()),
             "The start of a response, which may say what its status means, did not come in time. What has come counts."

@@ -1,7 +1,10 @@
 //! Repeats a request until it succeeds, fails permanently, or no attempt is left.
 
 use super::HttpError;
-use crate::clients::retry::{Delays, RetryPolicy};
+use crate::{
+    clients::retry::{Delays, RetryPolicy},
+    codes,
+};
 use std::{array, time::Duration};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -53,6 +56,7 @@ pub(crate) async fn retry<T, F: Future<Output = Result<T, HttpError>>>(
             return Err(error);
         };
         tracing::warn!(
+            code = %codes::REQUEST_RETRIED,
             error = error.without_contents(),
             delay_ms = delay.as_millis() as u64,
             "An HTTP request failed; it is retried"

@@ -3,6 +3,7 @@
 use super::{NOT_CONFIGURED, ObjectStorage, ObjectStorageError, UploadResponse};
 use crate::{
     clients::http::{self, HttpError, SizeLimit},
+    codes::{self, Coded},
     protocol::{Encoding, EnvelopeError, Json, MAX_LOGGED_ID, truncated},
 };
 use bytes::Bytes;
@@ -186,11 +187,11 @@ fn not_configured(id: &str) -> ObjectStorageError {
 
 /// Logs why a body could not be downloaded, and returns the sentence that the platform knows.
 fn error_for_platform(id: &str, error: &ObjectStorageError) -> anyhow::Error {
-    tracing::error!("Downloading a message body from object storage failed: {error}");
+    tracing::error!(code = %codes::BODY_DOWNLOAD_FAILED, "Downloading a message body from object storage failed: {error}");
     let id = truncated(id, MAX_LOGGED_ID);
+    let mut text = format!("Failed to get message body with id={id}");
     if error.too_large {
-        anyhow::anyhow!("Failed to get message body with id={id}: {}", error.reason)
-    } else {
-        anyhow::anyhow!("Failed to get message body with id={id}")
+        text += &format!(": {}", error.reason);
     }
+    Coded::new(codes::BODY_DOWNLOAD_FAILED, text).into()
 }

@@ -20,6 +20,7 @@ use crate::{
         http::{self, HttpError, RequestPolicy, ResponseBody, SizeLimit},
         retry::RetryPolicy,
     },
+    codes,
     settings::ApiSettings,
 };
 use error::platform_error;
@@ -363,7 +364,7 @@ impl Platform {
             .as_ref()
             .is_err_and(|e| e.status() == Some(StatusCode::CONFLICT))
         {
-            tracing::warn!("Startup data of an earlier start exists; it is replaced");
+            tracing::warn!(code = %codes::STARTUP_DATA_REPLACED, "Startup data of an earlier start exists; it is replaced");
             self.delete_startup_data().await?;
             stored = store().await;
         }

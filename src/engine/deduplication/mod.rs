@@ -29,6 +29,7 @@ use crate::{
         finished_log::{FinishedLog, LogReader, MessageKey},
         transport::{Delivery, Verdict},
     },
+    codes,
     protocol::StepIdentity,
 };
 use finished::{FinishedBy, FinishedMessages};
@@ -127,6 +128,7 @@ impl Deduplication {
             && !log.catch_up(START_LIMIT).await
         {
             tracing::warn!(
+                code = %codes::FINISHED_LOG_LATE,
                 seconds = START_LIMIT.as_secs(),
                 "The log of finished messages is not read: what earlier processes and other replicas have finished may be \
                  processed again, and its events have the same ids"
@@ -149,6 +151,7 @@ impl Deduplication {
             && !log.catch_up(CATCH_UP_LIMIT).await
         {
             tracing::warn!(
+                code = %codes::FINISHED_LOG_LATE,
                 seconds = CATCH_UP_LIMIT.as_secs(),
                 "The log of finished messages is not read in time for a message that arrived again. It is processed: if \
                  another replica has finished it, its events have the same ids"

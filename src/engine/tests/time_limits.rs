@@ -8,6 +8,7 @@ use crate::{
     },
     captured_log::CapturedLog,
     clients::object_storage::ObjectStorage,
+    codes,
     component::{context::HookContext, module::Action},
     engine::{
         account::AccountCredentials,
@@ -102,9 +103,9 @@ async fn without_a_setting_a_module_may_take_hours() {
 async fn slow_work_is_named_in_the_log_every_five_minutes() {
     let log = CapturedLog::begin();
     let work = tokio::time::sleep(Duration::from_secs(901));
-    warn_while_slow("the hook is slow", work).await;
+    warn_while_slow(codes::HOOK_SLOW, "the hook is slow", work).await;
     assert_eq!(log.count(&["the hook is slow"]), 3);
-    warn_while_slow("the other is not", async {}).await;
+    warn_while_slow(codes::HOOK_SLOW, "the other is not", async {}).await;
     assert_eq!(log.count(&["the other is not"]), 0);
 }
 

@@ -32,6 +32,8 @@ pub(super) struct Credential {
     pub(super) descriptor: Descriptor,
     /// Limits the warning about a token type that the profile does not list to one.
     pub(super) unknown_type: Once,
+    /// The operator is told once that the refresh token ends soon: some providers give each one only some days.
+    pub(super) ends_soon: Once,
     /// The latest generation that the API has accepted, as the machine knows it.
     pub(super) accepted: AtomicU64,
     created: Instant,
@@ -88,6 +90,7 @@ impl Credential {
             definition,
             descriptor,
             unknown_type: Once::new(),
+            ends_soon: Once::new(),
             accepted: AtomicU64::new(0),
             created: Instant::now(),
             retries: RetryBudget::new(),

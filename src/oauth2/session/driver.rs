@@ -48,9 +48,9 @@ impl Session {
                 let caller = shared.tokens.remove(&waiter);
                 let _ = caller.map(|caller| caller.send(result));
             }
-            Effect::Log(Level::ERROR, text) => tracing::error!("{text}"),
-            Effect::Log(Level::WARN, text) => tracing::warn!("{text}"),
-            Effect::Log(_, text) => tracing::info!("{text}"),
+            Effect::Inform(text) => tracing::info!("{text}"),
+            Effect::Warn(Level::ERROR, code, text) => tracing::error!(%code, "{text}"),
+            Effect::Warn(_, code, text) => tracing::warn!(%code, "{text}"),
             Effect::Report(report) => self.report(shared, report),
             Effect::Lock(..) if !shared.drop_lost_lock() && shared.lock.is_some() => {
                 return Some(Event::Locked(Ok(())));

@@ -7,6 +7,7 @@ use super::{
     machine::{Emit, Event, WaiterId},
     record::stored_life,
 };
+use crate::codes;
 use serde_json::{Map, Value};
 use std::{sync::Arc, time::Duration};
 use tokio::{sync::oneshot, time::timeout};
@@ -99,6 +100,7 @@ impl Session {
         let ended = timeout(TURN, ended).await;
         if ended.is_err() {
             tracing::warn!(
+                code = %codes::KEYS_TURN_TIMEOUT,
                 seconds = TURN.as_secs(),
                 "A module has not saved its keys in time; the refreshes that wait for it go on"
             );

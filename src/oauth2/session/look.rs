@@ -8,6 +8,7 @@ use super::{
     machine::{Event, Look},
     record::stored_life,
 };
+use crate::codes;
 use serde_json::Value;
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
@@ -72,6 +73,7 @@ impl Session {
         };
         if found.is_err() {
             tracing::warn!(
+                code = %codes::CREDENTIAL_CHECK_TIMEOUT,
                 seconds = CONFIRMATION.as_secs(),
                 "The platform did not say in time whether the credential is gone; it counts as present"
             );

@@ -6,6 +6,7 @@ use super::{
     credential::{Shared, Store},
     machine::Report,
 };
+use crate::codes;
 use std::time::{Duration, SystemTime};
 use tracing::Instrument;
 
@@ -20,12 +21,14 @@ impl Session {
                 tracing::info!("Another process refreshed the access token; its token is used");
             }
             Report::Refreshed(record, rotated) => {
-                warn_of_end(&record);
+                if ends_soon(&record) {
+                    self.warn_of_end();
+                }
                 tracing::info!(rotated, "The access token was refreshed");
             }
             Report::Failed(error) => {
                 shared.metrics.failures += 1;
-                tracing::warn!("The access token could not be refreshed: {error}");
+                tracing::warn!(code = %error.code(), "The access token could not be refreshed: {error}");
             }
             Report::Unsaved(store, reason) => {
                 shared.metrics.unsaved += 1;
@@ -37,6 +40,7 @@ impl Session {
     /// Reports that a rotated refresh token is only in memory (token-failures: T9). Callers do not wait for the report.
     fn warn_of_unsaved(&self, store: Store, reason: &str) {
         tracing::error!(
+            code = %codes::REFRESH_TOKEN_NOT_SAVED,
             "The new refresh token could not be saved; only this process has it: {reason}"
         );
         let message = format!(
@@ -57,6 +61,15 @@ impl Session {
         self.0.tasks.spawn(report.in_current_span());
     }
 
+    fn warn_of_end(&self) {
+        self.0.ends_soon.call_once(|| {
+            tracing::warn!(
+                code = %codes::REFRESH_TOKEN_ENDS,
+                "The refresh token expires within 7 days; without a refresh before then the user must connect again"
+            );
+        });
+    }
+
     /// Reports what is unusual about the provider's response.
     pub(super) fn report_response(
         &self,
@@ -71,11 +84,12 @@ impl Session {
             shared.metrics.narrowed += u64::from(!missing.is_empty());
         }
         if !missing.is_empty() {
-            tracing::warn!("The new access token lacks scopes of the previous one: {missing}");
+            tracing::warn!(code = %codes::SCOPES_NARROWED, "The new access token lacks scopes of the previous one: {missing}");
         }
         if let Some(kind) = response.unknown_type(profile) {
             self.0.unknown_type.call_once(|| {
                 tracing::warn!(
+                    code = %codes::TOKEN_TYPE_UNKNOWN,
                     "The token type {kind} is not listed in the provider's profile; the token is sent as the profile \
                      says. `token_types` of a profile lists the expected types"
                 );
@@ -95,12 +109,9 @@ fn missing_scopes(before: Option<&str>, now: Option<&str>) -> String {
     missing.join(" ")
 }
 
-fn warn_of_end(record: &TokenRecord) {
+/// Returns whether the refresh token expires within [`ENDS_SOON`].
+fn ends_soon(record: &TokenRecord) -> bool {
     let end = record.refresh_expires_at();
     let left = end.and_then(|end| end.duration_since(SystemTime::now()).ok());
-    if left.is_some_and(|left| left < ENDS_SOON) {
-        tracing::warn!(
-            "The refresh token expires within 7 days; without a refresh before then the user must connect again"
-        );
-    }
+    left.is_some_and(|left| left < ENDS_SOON)
 }

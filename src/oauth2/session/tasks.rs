@@ -9,6 +9,7 @@ use super::{
     record::life,
     secret,
 };
+use crate::codes;
 use serde_json::Value;
 use std::{
     sync::atomic::{AtomicBool, Ordering},
@@ -113,13 +114,13 @@ impl Session {
     }
 
     pub(super) async fn revoke(self, store: Store, record: TokenRecord) {
-        tracing::warn!("The credential was removed during the refresh; the new tokens are revoked");
+        tracing::warn!(code = %codes::CREDENTIAL_REMOVED, "The credential was removed during the refresh; the new tokens are revoked");
         if let Ok(resolved) = self.0.resolved(&*store)
             && let Some(endpoint) = self.0.endpoint(&resolved)
             && let Some(token) = record.refresh_token()
             && let Err(error) = endpoint.revoke(token, "refresh_token").await
         {
-            tracing::warn!("The new tokens could not be revoked: {error}");
+            tracing::warn!(code = %codes::TOKENS_NOT_REVOKED, "The new tokens could not be revoked: {error}");
         }
     }
 

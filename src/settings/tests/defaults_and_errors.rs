@@ -150,13 +150,21 @@ fn platform_variables_have_the_prefix() {
 }
 
 #[test]
-fn an_unknown_log_level_becomes_info_with_a_warning() {
+fn what_is_no_level_in_log_level_is_ignored_with_a_warning() {
     use tracing::level_filters::LevelFilter;
     for (text, level, warns) in [
         (None, LevelFilter::INFO, 0),
         (Some("DEBUG"), LevelFilter::DEBUG, 0),
         (Some("fatal"), LevelFilter::ERROR, 0),
+        (Some("off"), LevelFilter::OFF, 0),
         (Some("30"), LevelFilter::INFO, 1),
+        (Some("warn,loud,sailor="), LevelFilter::WARN, 2),
+        (
+            Some("debug,a b=info,c[span]=info,=info"),
+            LevelFilter::DEBUG,
+            3,
+        ),
+        (Some("warn,sailor::broker=trace,"), LevelFilter::WARN, 0),
         (Some("loud"), LevelFilter::INFO, 1),
     ] {
         let log = LogSettings::read(|name| {
@@ -165,6 +173,13 @@ fn an_unknown_log_level_becomes_info_with_a_warning() {
                 .flatten()
         });
         assert_eq!((log.level, log.warnings.len()), (level, warns), "{text:?}");
+        for warning in log.warnings {
+            assert!(
+                warning.starts_with("LOG_LEVEL contains \"")
+                    && warning.contains("info,sailor::broker=debug"),
+                "{warning}"
+            );
+        }
     }
 }
 

@@ -82,6 +82,7 @@ async fn read(api: &Api, query: &str, run: &mut QueryRun<'_, Config>) -> anyhow:
             Err(error) => match Parts::of(query) {
                 Some(parts) => {
                     tracing::warn!(
+                        code = "page-unreadable",
                         "A page cannot be read; its records are read one by one: {error:#}"
                     );
                     return read_by_id(api, parts, run).await;

@@ -46,7 +46,11 @@ async fn connected_with(knobs: Knobs, issue: Issue, config: EmulatorConfig) -> C
     let config = EmulatorConfig { provider, ..config };
     let fields = json!({ "verifyPath": "/me" });
     let connected = Connected::start("makeRequest", issue, fields, config).await;
-    connected.variable("LOG_LEVEL", "trace")
+    // What other crates log below `warn` would show tokens.
+    connected.variable(
+        "LOG_LEVEL",
+        "trace,hyper=trace,h2=trace,hyper_util=trace,reqwest=trace,rustls=trace,lapin=trace",
+    )
 }
 
 impl Connected {

@@ -20,6 +20,7 @@ use super::{
 };
 use crate::{
     broker::finished_log::{FinishedLog, LogReader, MessageKey},
+    codes,
     settings::AmqpSettings,
 };
 use futures_util::future::BoxFuture;
@@ -158,6 +159,7 @@ impl FinishedStream {
         // Messages do not wait until it confirms records again.
         if self.shared.is_responsive.swap(false, Relaxed) {
             tracing::warn!(
+                code = %codes::FINISHED_LOG_SLOW,
                 seconds = APPEND_LIMIT.as_secs(),
                 "The broker does not confirm in time that finished messages are in their log. Messages do not wait for it."
             );
@@ -228,7 +230,12 @@ impl StreamTask {
                 Ok(()) => return,
                 Err(BrokerError::Transient(error)) => {
                     let connection = ConnectionRole::Finished;
-                    tracing::warn!(%connection, error, "The connection to the broker is lost.");
+                    tracing::warn!(
+                        code = %codes::CONNECTION_LOST,
+                        %connection,
+                        error,
+                        "The connection to the broker is lost."
+                    );
                 }
                 Err(error) => return warn_refused(error.text()),
             }
@@ -254,7 +261,12 @@ impl StreamTask {
             Err(error) => error,
         };
         let connection = ConnectionRole::Finished;
-        tracing::warn!(%connection, error = error.text(), "The broker cannot be reached; trying again.");
+        tracing::warn!(
+            code = %codes::BROKER_UNREACHABLE,
+            %connection,
+            error = error.text(),
+            "The broker cannot be reached; trying again."
+        );
         let mut refusal = Refusal::new(self.refusal_timeout);
         let reopened = reopen(ConnectionRole::Finished, backoff, &mut refusal, open).await;
         reopened.map_err(|error| error.0)
@@ -351,6 +363,7 @@ impl StreamTask {
 
 fn warn_refused(reason: &str) {
     tracing::warn!(
+        code = %codes::FINISHED_LOG_REFUSED,
         reason,
         "The broker does not allow the log of finished messages. So only this process remembers what it has finished: after \
          a crash, and in other replicas, messages are processed again, and their events have the same ids. Do what the \

@@ -16,7 +16,7 @@ mod tables;
 #[cfg(test)]
 mod tests;
 
-use crate::clients::tls;
+use crate::{clients::tls, codes};
 use async_rs::{
     Runtime, Tokio,
     traits::Reactor,
@@ -163,6 +163,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for GuardedStream<S> {
             frames.filled(count);
             for reason in frames.repaired() {
                 tracing::warn!(
+                    code = %codes::HEADERS_CUT,
                     reason,
                     "Headers or names from the broker were cut, because the AMQP client cannot read them."
                 );

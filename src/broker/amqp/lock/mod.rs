@@ -20,6 +20,7 @@ use super::{
 use crate::{
     broker::transport::TransportError,
     clients::retry::RetryPolicy,
+    codes,
     monitoring::{WaitReason, Waits},
     oauth2::{LockError, LockGuard, RefreshLock},
 };
@@ -92,6 +93,7 @@ impl BrokerLock {
         self.0.tasks.close();
         if timeout(CLOSE_TIMEOUT, self.0.tasks.wait()).await.is_err() {
             tracing::warn!(
+                code = %codes::BROKER_CLOSE_TIMEOUT,
                 seconds = CLOSE_TIMEOUT.as_secs(),
                 "The tasks of the locks did not end in time. They end with their thread; the broker frees the locks."
             );
@@ -266,6 +268,7 @@ impl Shared {
     fn refuse(&self, reason: String) -> LockError {
         if self.refusal.set(reason.clone()).is_ok() {
             tracing::warn!(
+                code = %codes::LOCK_REFUSED,
                 reason,
                 "The broker does not allow the lock between replicas, so tokens are refreshed without it: replicas may \
                  refresh at the same time. If the provider replaces refresh tokens, run one replica or do what the \

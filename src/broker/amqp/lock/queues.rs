@@ -11,6 +11,7 @@ use super::{
     on_demand::{Lease, Link, OnDemand},
     probe,
 };
+use crate::codes;
 use lapin::{
     Error,
     options::{QueueDeclareOptions, QueueDeleteOptions},
@@ -139,6 +140,7 @@ impl Queues {
                 tracing::debug!(error, "The lock is released with its connection.");
             }
             Err(_) => tracing::warn!(
+                code = %codes::LOCK_RELEASE_TIMEOUT,
                 seconds = RESPONSE_TIMEOUT.as_secs(),
                 "The broker did not confirm that the lock is released. It is released with its connection."
             ),

@@ -1,7 +1,10 @@
 //! What the machine is told, and what it asks for.
 
 use super::record::{Life, SharedToken};
-use crate::oauth2::{Error, ExchangeError, LockError, StoreError};
+use crate::{
+    codes::Code,
+    oauth2::{Error, ExchangeError, LockError, StoreError},
+};
 use std::time::Duration;
 use tracing::Level;
 
@@ -123,8 +126,10 @@ pub(crate) enum Effect<R, S> {
     ReadSecret(S, bool),
     /// Answers somebody who waits for a token.
     Answer(WaiterId, Result<SharedToken<R>, Error>),
-    /// Tells the operator.
-    Log(Level, String),
+    /// Tells the operator that something went as it should.
+    Inform(&'static str),
+    /// Tells the operator that something went wrong.
+    Warn(Level, Code, String),
     /// Counts what happened, and tells the operator, and for an unsaved record the user.
     Report(Report<R, S>),
 }

@@ -23,7 +23,10 @@ pub(crate) use record::{Life, Moment, Record, SharedToken, Token};
 pub(super) use refresh::{LOOKS, MAX_DELAY, TRIES};
 pub(super) use save::ATTEMPTS;
 
-use crate::oauth2::{Error, LockError, Mode};
+use crate::{
+    codes::{self, Code},
+    oauth2::{Error, LockError, Mode},
+};
 use limits::Limits;
 use state::{Refresh, Save, State, Unsaved, Work};
 use std::{collections::VecDeque, mem, time::Duration};
@@ -185,8 +188,8 @@ impl<R: Record, S: Clone> Machine<R, S> {
         self.ask(Effect::Report(report));
     }
 
-    fn log(&mut self, level: Level, text: impl Into<String>) {
-        self.ask(Effect::Log(level, text.into()));
+    fn warn(&mut self, code: Code, text: impl Into<String>) {
+        self.ask(Effect::Warn(Level::WARN, code, text.into()));
     }
 
     // --- What is wanted ----------------------------------------------------------------------------------------------
@@ -218,7 +221,8 @@ impl<R: Record, S: Clone> Machine<R, S> {
             if let Err((error, begins)) = self.limits.count_rejection(self.now, current) {
                 if let Some(time) = begins {
                     let pause = time.as_secs();
-                    self.log(Level::ERROR, format!("{error}; no refresh for {pause} s"));
+                    let text = format!("{error}; no refresh for {pause} s");
+                    self.ask(Effect::Warn(Level::ERROR, codes::REFRESH_PAUSED, text));
                 }
                 return Err(error);
             }
@@ -321,7 +325,8 @@ impl<R: Record, S: Clone> Machine<R, S> {
                 };
                 let what =
                     "The credential's lock is not available, and the work goes on without it";
-                self.log(Level::WARN, format!("{what}: {}", lock_text(&error, wait)));
+                let text = format!("{what}: {}", lock_text(&error, wait));
+                self.warn(codes::LOCK_UNAVAILABLE, text);
             }
         }
         self.begin(work);
@@ -409,7 +414,7 @@ impl<R: Record, S: Clone> Machine<R, S> {
             }
             Look::Failed(error) => {
                 let what = "The stored credential cannot be read before the refresh";
-                self.log(Level::WARN, format!("{what}: {error}"));
+                self.warn(codes::CREDENTIAL_NOT_READ, format!("{what}: {error}"));
                 Ok(None)
             }
         }

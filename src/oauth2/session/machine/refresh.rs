@@ -9,10 +9,10 @@ use super::{
 };
 use crate::{
     clients::retry::RetryPolicy,
+    codes,
     oauth2::{Error, ErrorClass, ExchangeError},
 };
 use std::time::Duration;
-use tracing::Level;
 
 /// Attempts of one exchange, all with the same refresh token.
 pub(in crate::oauth2::session) const TRIES: u32 = 3;
@@ -134,7 +134,7 @@ impl<R: Record, S: Clone> Machine<R, S> {
             }
             ErrorClass::Transient if let Some(pause) = pause_before_retry(&refresh, &failure) => {
                 let what = "The request to the token endpoint is retried";
-                self.log(Level::WARN, format!("{what}: {failure}"));
+                self.warn(codes::TOKEN_REQUEST_RETRIED, format!("{what}: {failure}"));
                 self.wait(Effect::Pause(pause), State::Pausing(refresh));
             }
             ErrorClass::Config => self.fail(Error::Config(failure.to_string())),

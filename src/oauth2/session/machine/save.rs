@@ -9,6 +9,7 @@ use super::{
 };
 use crate::{
     clients::retry::RetryPolicy,
+    codes,
     oauth2::{Error, StoreError, StoreErrorKind},
 };
 use std::time::Duration;
@@ -51,11 +52,11 @@ impl<R: Record, S: Clone> Machine<R, S> {
                 let token = self.adopt_found(&save.store, theirs, life);
                 if save.is_again {
                     let what = "The unsaved credential is discarded: the platform has a newer one";
-                    return self.log(Level::INFO, what);
+                    return self.ask(Effect::Inform(what));
                 }
                 let what =
                     "The stored credential changed during the refresh; the stored one is used";
-                self.log(Level::WARN, what);
+                self.warn(codes::CREDENTIAL_CHANGED, what);
                 self.succeed(&token);
             }
             // The user has disconnected.
@@ -102,10 +103,10 @@ impl<R: Record, S: Clone> Machine<R, S> {
         self.unsaved = None;
         if let Some(reason) = queued_only {
             let what = "The refreshed credential was saved through the platform's queue only";
-            self.log(Level::WARN, format!("{what}: {reason}"));
+            self.warn(codes::CREDENTIAL_ONLY_QUEUED, format!("{what}: {reason}"));
         } else if save.is_again {
             let what = "The credential is saved now, after an earlier save failed";
-            self.log(Level::INFO, what);
+            self.ask(Effect::Inform(what));
         }
         self.use_record(save);
     }
@@ -156,25 +157,25 @@ impl<R: Record, S: Clone> Machine<R, S> {
 
     /// Reports the first failure, and the last one before the process ends.
     fn report_unsaved(&mut self, save: &Save<R, S>, rotated: bool, reason: String) {
-        let (level, what) = match (save.is_again, rotated) {
+        let (level, code, what) = match (save.is_again, rotated) {
             (false, true) => return self.report(Report::Unsaved(save.store.clone(), reason)),
             (false, false) => {
                 let what = "The new access token could not be saved; the stored refresh token is still valid";
-                (Level::WARN, what)
+                (Level::WARN, codes::ACCESS_TOKEN_NOT_SAVED, what)
             }
             (true, _) if !self.stopping => return,
             (true, true) => {
                 let what =
                     "A credential is lost because this process ends before it could be saved";
-                (Level::ERROR, what)
+                (Level::ERROR, codes::REFRESH_TOKEN_LOST, what)
             }
             (true, false) => {
                 let what = "The new access token could not be saved before this process ends; the stored refresh token \
                             is still valid";
-                (Level::WARN, what)
+                (Level::WARN, codes::ACCESS_TOKEN_NOT_SAVED, what)
             }
         };
-        self.log(level, format!("{what}: {reason}"));
+        self.ask(Effect::Warn(level, code, format!("{what}: {reason}")));
     }
 
     pub(super) fn alarm(&mut self, number: u32) {

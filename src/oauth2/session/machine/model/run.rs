@@ -143,7 +143,7 @@ impl Run<'_> {
             Effect::SaveKeys(_, record) => self.begin(at, Work::SaveKeys(record), None),
             Effect::ReadSecret((), refresh) => self.begin(at, Work::ReadSecret(refresh), None),
             Effect::Answer(waiter, result) => self.answer(at, waiter as usize, &result),
-            Effect::Log(..) | Effect::Report(_) => {}
+            Effect::Inform(_) | Effect::Warn(..) | Effect::Report(_) => {}
         }
         None
     }

@@ -58,7 +58,8 @@ pub(super) fn effect(effect: &Effect<Tokens, ()>) -> String {
         Effect::Revoke((), record) => format!("revoke {record}"),
         Effect::SaveKeys(_, Some(record)) => format!("save keys with {record}"),
         Effect::Answer(_, result) => format!("answer: {}", answer(result)),
-        Effect::Log(_, text) => format!("log: {text}"),
+        Effect::Inform(text) => format!("log: {text}"),
+        Effect::Warn(_, code, text) => format!("log: {code}: {text}"),
         Effect::Report(report) => {
             let text = format!("{report:?}");
             let end = text.find([' ', '(', '{']).unwrap_or(text.len());
