@@ -13,16 +13,17 @@ use super::{
     keys, now_ms,
     original::Original,
     pending::{PendingGuard, WaitingEvents},
+    spans,
 };
 use crate::{
-    broker::transport::{Confirm, Publication, ReboundLimitExceeded, Route, Transport, Verdict},
+    broker::transport::{Confirm, ReboundLimitExceeded, Route, Transport, Verdict},
     component::{
         context::BoxFuture,
         emitter::{Event, EventSink},
         error::AlreadyReported,
         message::HttpReply,
     },
-    monitoring::EventLabel,
+    monitoring::{EventLabel, trace},
     protocol::{Encoding, ErrorReport, Headers, IncomingHeaders, Json, Object, Outgoing},
 };
 use anyhow::Context as _;
@@ -38,11 +39,14 @@ use std::{
 };
 use tokio::{runtime::Handle, sync::OnceCell};
 use tokio_util::task::TaskTracker;
+use tracing::Span;
 
 /// A message that is being processed: what its events have in common, and its verdict.
 pub(super) struct InFlightMessage<T: Transport> {
     pub(super) engine: Arc<Engine<T>>,
     number: u64,
+    /// The message in its trace, if it has one.
+    pub(super) span: Span,
     pub(super) incoming: IncomingHeaders,
     /// The headers that every event has.
     base_headers: Headers,
@@ -77,6 +81,7 @@ impl<T: Transport> InFlightMessage<T> {
         Arc::new(Self {
             engine,
             number,
+            span: trace::current(),
             incoming,
             base_headers,
             event_ids,
@@ -427,6 +432,7 @@ impl<T: Transport> InFlightMessage<T> {
             .body(&self.engine.cipher, self.incoming_encoding());
         let confirm = transport.rebound(handle, body, reason)?;
         self.engine.metrics.events.of(EventLabel::Rebound).inc();
+        self.span.record(spans::REBOUNDED, true);
         Ok(confirm)
     }
 
@@ -454,19 +460,6 @@ impl<T: Transport> InFlightMessage<T> {
         let mut headers = self.base_headers.clone();
         headers.insert("messageId".into(), new_message_id().into());
         headers
-    }
-
-    pub(super) fn publish(
-        &self,
-        route: Route,
-        headers: Headers,
-        body: impl Into<Bytes>,
-    ) -> Confirm {
-        self.engine.transport.publish(Publication {
-            route,
-            headers,
-            body: body.into(),
-        })
     }
 }
 

@@ -7,6 +7,7 @@ use super::{
     hooks,
     in_flight::Arrival,
     original::Original,
+    spans,
 };
 use crate::{
     broker::transport::{Deliveries, Delivery, SettleOutcome, Transport, TransportError, Verdict},
@@ -15,7 +16,7 @@ use crate::{
         emitter::{Emitter, Event},
         error::ModuleOutcome,
     },
-    monitoring::{Outcome, Skipped, WaitReason},
+    monitoring::{Outcome, Skipped, WaitReason, trace},
     oauth2::AuthorizedClient,
     protocol::{Encoding, ErrorReport, IncomingHeaders, MAX_LOGGED_ID, Object, truncated},
 };
@@ -77,6 +78,7 @@ impl<T: Transport> Engine<T> {
             messageId = incoming.message_id,
             parentMessageId = incoming.parent_message_id,
         );
+        let span = spans::of_message(span, &delivery, &incoming, &self);
         async {
             match arrival {
                 Arrival::New(number) => self.process_once(number, incoming, delivery).await,
@@ -91,6 +93,7 @@ impl<T: Transport> Engine<T> {
                     self.settle(number, verdict).await;
                 }
             }
+            trace::end(&trace::current());
         }
         .instrument(span)
         .await;
@@ -277,5 +280,6 @@ impl<T: Transport> Engine<T> {
             }
         };
         self.metrics.outcomes.of(counted).inc();
+        spans::note_outcome(counted);
     }
 }

@@ -20,6 +20,7 @@ mod secrets;
 mod start_up;
 mod stopping;
 mod tls;
+mod traces;
 mod unreadable_headers;
 
 use emulator::{EmulatorConfig, Event, EventKind, platform::Step};

@@ -97,7 +97,7 @@ async fn carry_out(
             Ok(())
         }
         "get" => {
-            let response = cx.http().get(text()).send().await?;
+            let response = sailor::http::send(cx.http().get(text())).await?;
             cx.data(&json!({ "status": response.status().as_u16() }))
                 .await
         }

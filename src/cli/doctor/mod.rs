@@ -15,9 +15,11 @@ use crate::{
     clients::http,
     component::Component,
     engine::{platform_client, storage},
+    monitoring::trace,
     protocol::StepIdentity,
     settings::{
         self, ApiSettings, InvalidVariable, MemoryShares, Mode, ObjectStorageSettings, Settings,
+        TraceSettings,
     },
 };
 use effective::Shown;
@@ -40,7 +42,9 @@ pub(super) async fn doctor(
     // The memory holds secrets.
     core_dumps::turn_off();
     let (settings, problems) = Settings::read_what_is_there(settings::environment);
-    let mut findings = of_settings(&settings, &problems);
+    let (traces, warnings) = TraceSettings::read(settings::environment);
+    let mut findings = of_settings(&settings, &problems, &warnings);
+    findings.extend(of_traces(traces.as_ref()));
     findings.push(of_component(&component, &settings));
     let probing = probes(&settings, &problems, component.as_ref().ok());
     findings.extend(Box::pin(probing).await);
@@ -49,7 +53,8 @@ pub(super) async fn doctor(
         Mode::Run(run) => BrokerAddress::of(&run.amqp.uri),
         Mode::ShutdownHook => None,
     };
-    let shown = effective::shown(&settings, broker.as_ref());
+    let traces = traces.filter(|_| trace::IS_COMPILED_IN);
+    let shown = effective::shown(&settings, broker.as_ref(), traces.as_ref());
     if args.json {
         print_json(shown, &findings);
     } else {
@@ -61,7 +66,7 @@ pub(super) async fn doctor(
 }
 
 /// The order of the report: what has to work first comes first.
-const ORDER: [&str; 18] = [
+const ORDER: [&str; 19] = [
     "settings",
     "component",
     "broker",
@@ -80,6 +85,7 @@ const ORDER: [&str; 18] = [
     "memory",
     "open files",
     "cpu",
+    "traces",
 ];
 
 fn place(probe: &str) -> usize {
@@ -87,7 +93,11 @@ fn place(probe: &str) -> usize {
     place.unwrap_or(ORDER.len())
 }
 
-fn of_settings(settings: &Settings, problems: &[InvalidVariable]) -> Vec<Finding> {
+fn of_settings(
+    settings: &Settings,
+    problems: &[InvalidVariable],
+    of_traces: &[String],
+) -> Vec<Finding> {
     let mut found: Vec<_> = problems
         .iter()
         .map(|InvalidVariable { variable, reason }| {
@@ -95,7 +105,8 @@ fn of_settings(settings: &Settings, problems: &[InvalidVariable]) -> Vec<Finding
             Finding::error("settings", format!("{variable} {reason}"), remedy)
         })
         .collect();
-    found.extend(settings.warnings.iter().map(|warning| {
+    let warnings = settings.warnings.iter().chain(of_traces);
+    found.extend(warnings.map(|warning| {
         let remedy = "write the value as docs/operations.md describes it, or remove the variable";
         Finding::warning("settings", warning, remedy)
     }));
@@ -106,6 +117,15 @@ fn of_settings(settings: &Settings, problems: &[InvalidVariable]) -> Vec<Finding
         ));
     }
     found
+}
+
+/// Traces that are asked for and not sent. Platforms set these variables for all containers, so that is no mistake.
+fn of_traces(settings: Option<&TraceSettings>) -> Option<Finding> {
+    settings.filter(|_| !trace::IS_COMPILED_IN).map(|_| {
+        let found = "no traces are sent, although the variables of OpenTelemetry ask for them: this component is built \
+                     without the feature `opentelemetry` of elasticio-sailor";
+        Finding::ok("traces", found)
+    })
 }
 
 fn of_component(component: &anyhow::Result<Component>, settings: &Settings) -> Finding {

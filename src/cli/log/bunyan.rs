@@ -5,6 +5,7 @@
 
 use super::{Filter, SAILOR};
 use crate::{
+    monitoring::trace,
     protocol::{MAX_LOGGED_ID, truncated},
     settings::LogSettings,
 };
@@ -115,7 +116,10 @@ where
         id: &span::Id,
         context: Context<'_, S>,
     ) {
-        if let Some(span) = context.span(id) {
+        // What spans of a trace tell is not for the log.
+        if attributes.metadata().target() != trace::TARGET
+            && let Some(span) = context.span(id)
+        {
             let mut fields = Fields::default();
             attributes.record(&mut fields);
             span.extensions_mut().insert(fields);

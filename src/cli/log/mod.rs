@@ -9,12 +9,17 @@ mod log_writer;
 #[cfg(test)]
 mod tests;
 
-use crate::settings::LogSettings;
+use crate::{
+    monitoring::trace::{self, Traces},
+    settings::LogSettings,
+};
 use bunyan::BunyanLayer;
 use log_writer::LogWriter;
 use std::{sync::OnceLock, time::Duration};
-use tracing::{Metadata, level_filters::LevelFilter};
-use tracing_subscriber::{filter::Targets, fmt::MakeWriter, layer::SubscriberExt};
+use tracing::{Metadata, level_filters::LevelFilter, subscriber::set_global_default};
+use tracing_subscriber::{
+    filter::Targets, fmt::MakeWriter, layer::SubscriberExt, registry::LookupSpan,
+};
 
 /// The runtime's own target.
 const SAILOR: &str = env!("CARGO_CRATE_NAME");
@@ -28,12 +33,25 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 /// Starts the log of this process, and logs the warnings of its settings.
 ///
 /// `component_targets` are the names of the component's own crates, as in `env!("CARGO_CRATE_NAME")`. `silent_targets` are
-/// not logged at all. A second call changes nothing.
-pub(crate) fn init(settings: &LogSettings, component_targets: &[&str], silent_targets: &[&str]) {
+/// not logged at all. Spans also become those of `traces`. A second call changes nothing.
+pub(crate) fn init(
+    settings: &LogSettings,
+    component_targets: &[&str],
+    silent_targets: &[&str],
+    traces: Option<&Traces>,
+) {
     let writer =
         WRITER.get_or_init(|| LogWriter::to_stdout(bunyan::dropped_lines_record(settings)));
-    let subscriber = subscriber(settings, component_targets, silent_targets, writer.clone());
-    if tracing::subscriber::set_global_default(subscriber).is_ok() {
+    let filter = Filter::new(settings.level, component_targets, silent_targets);
+    let writer = writer.clone();
+    let is_started = match traces {
+        None => set_global_default(subscriber(settings, filter, writer)),
+        Some(traces) => {
+            let subscriber = subscriber(settings, filter.with_traces(), writer);
+            set_global_default(subscriber.with(traces.layer(component_targets)))
+        }
+    };
+    if is_started.is_ok() {
         for warning in &settings.warnings {
             tracing::warn!("{warning}");
         }
@@ -49,14 +67,12 @@ pub(crate) fn flush() {
 
 fn subscriber<W>(
     settings: &LogSettings,
-    component_targets: &[&str],
-    silent_targets: &[&str],
+    filter: Filter,
     writer: W,
-) -> impl tracing::Subscriber + use<W>
+) -> impl tracing::Subscriber + for<'a> LookupSpan<'a> + use<W>
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let filter = Filter::new(settings.level, component_targets, silent_targets);
     tracing_subscriber::registry().with(BunyanLayer::new(settings, filter, writer))
 }
 
@@ -80,6 +96,15 @@ impl Filter {
             events: targets(&names, level, level.min(LevelFilter::WARN), silent_targets),
             spans: targets(&names, max_level, LevelFilter::OFF, silent_targets),
             max_level,
+        }
+    }
+
+    /// Keeps the spans of traces too. They name nothing in the log.
+    fn with_traces(self) -> Self {
+        Self {
+            spans: self.spans.with_target(trace::TARGET, LevelFilter::DEBUG),
+            max_level: self.max_level.max(LevelFilter::DEBUG),
+            ..self
         }
     }
 

@@ -44,8 +44,7 @@ fn logged(level: LevelFilter, act: impl FnOnce()) -> Vec<Value> {
     tracing::subscriber::with_default(
         subscriber(
             &settings(level),
-            &["my-component"],
-            &["silent"],
+            Filter::new(level, &["my-component"], &["silent"]),
             move || writer.clone(),
         ),
         act,
@@ -355,6 +354,6 @@ fn times_are_iso_8601_in_utc() {
 
 #[test]
 fn the_log_can_be_started_twice() {
-    init(&settings(LevelFilter::OFF), &[], &[]);
-    init(&settings(LevelFilter::OFF), &[], &[]);
+    init(&settings(LevelFilter::OFF), &[], &[], None);
+    init(&settings(LevelFilter::OFF), &[], &[], None);
 }
