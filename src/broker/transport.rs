@@ -233,7 +233,7 @@ impl Confirm {
         (sender, Self { receiver, span })
     }
 
-    /// Ends this span with the result.
+    /// The same as a part of a trace: the span ends with it.
     pub(crate) fn with_span(self, span: Span) -> Self {
         Self { span, ..self }
     }
@@ -257,9 +257,8 @@ impl Future for Confirm {
                     kind: PublishErrorKind::Closed,
                 })
             });
-            let span = std::mem::replace(&mut self.span, Span::none());
             if let Err(error) = &result {
-                trace::fail(&span, error.kind.name());
+                trace::fail(&self.span, error.kind.name());
             }
             result
         })

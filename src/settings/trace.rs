@@ -418,7 +418,7 @@ mod tests {
             "deployment.environment.name=a%20b, service.name=x",
         );
         let own = ("OTEL_SERVICE_NAME", "y");
-        let service = |variables| good(variables).resource[SERVICE_NAME].clone();
+        let service = |variables: &[_]| good(variables).resource[SERVICE_NAME].clone();
         assert_eq!(service(&[]), "elasticio-sailor");
         assert_eq!(service(&[name]), "Mail");
         assert_eq!(service(&[name, more]), "x");

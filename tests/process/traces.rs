@@ -173,6 +173,38 @@ async fn a_trace_that_is_not_sampled_is_handed_on_unseen() {
 }
 
 #[tokio::test]
+async fn a_sampler_decides_about_new_traces() {
+    let collector = TraceCollector::start(0).await;
+    let rig = traced(&collector).await;
+    let rig = rig.variable("OTEL_TRACES_SAMPLER", "parentbased_always_off");
+    let script = || json!([["data", { "body": {} }]]);
+    rig.send(script());
+    let headers = json!({ "traceparent": format!("00-{TRACE}-{PARENT}-01") });
+    rig.send_with(script(), headers);
+    let component = rig.start();
+    rig.events(EventKind::Data, 2).await;
+    let spans = rig.spans_after(component, &collector).await;
+    // The message that is part of another process's trace, and its event.
+    assert_eq!(spans.len(), 2, "{spans:#?}");
+    assert!(spans.iter().all(|span| span.trace == TRACE), "{spans:#?}");
+}
+
+#[tokio::test]
+async fn spans_of_the_component_are_in_the_trace() {
+    let (collector, api) = (TraceCollector::start(0).await, api().await);
+    let rig = traced(&collector).await;
+    rig.send(json!([["getInSpan", api.url()]]));
+    let component = rig.start();
+    rig.settled().await;
+    let spans = rig.spans_after(component, &collector).await;
+    let spans: Vec<_> = spans.iter().collect();
+    let own = named(&spans, "look up");
+    assert_eq!(own.parent, named(&spans, "process script").id);
+    own.assert_has(&[("items", "1")]);
+    assert_eq!(named(&spans, "GET").parent, own.id);
+}
+
+#[tokio::test]
 async fn without_an_endpoint_a_trace_ends_here() {
     let rig = scripted(1).await;
     let headers = json!({ "traceparent": format!("00-{TRACE}-{PARENT}-01") });

@@ -94,7 +94,8 @@ impl Filter {
         let max_level = level.max(LevelFilter::INFO);
         Self {
             events: targets(&names, level, level.min(LevelFilter::WARN), silent_targets),
-            spans: targets(&names, max_level, LevelFilter::OFF, silent_targets),
+            spans: targets(&names, max_level, LevelFilter::OFF, silent_targets)
+                .with_target(trace::TARGET, LevelFilter::OFF),
             max_level,
         }
     }

@@ -6,7 +6,10 @@ use crate::settings::TraceSettings;
 use anyhow::Context as _;
 use async_trait::async_trait;
 use opentelemetry_http::{Bytes, HttpClient, HttpError, Request, Response};
-use reqwest::{RequestBuilder, Url, header::HeaderMap};
+use reqwest::{
+    RequestBuilder, Url,
+    header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap},
+};
 use std::{
     fmt,
     sync::{Mutex, PoisonError},
@@ -35,9 +38,10 @@ pub(super) struct Collector {
 /// What the log has been told about the collector.
 #[derive(Default)]
 struct Outage {
-    /// When it was told that the collector is away.
+    /// When it was told last that the collector is away.
     warned: Option<Instant>,
-    is_away: bool,
+    /// It was told that the collector is away, and not that it is back.
+    is_told: bool,
 }
 
 impl fmt::Debug for Collector {
@@ -73,28 +77,37 @@ impl Collector {
 
     fn request(&self, request: Request<Bytes>) -> RequestBuilder {
         let (parts, body) = request.into_parts();
+        // Not those that the exporter reads from the environment: the settings have read and checked them.
+        let about_body = [CONTENT_TYPE, CONTENT_ENCODING].into_iter();
+        let about_body =
+            about_body.filter_map(|name| Some((name.clone(), parts.headers.get(name)?)));
+        let headers = about_body.map(|(name, value)| (name, value.clone()));
         self.http
             .post(self.endpoint.clone())
-            .headers(parts.headers)
             .headers(self.headers.clone())
+            .headers(headers.collect())
             .timeout(self.timeout)
             .body(body)
     }
 
-    /// Tells the log when the collector goes away and comes back: once, and then from time to time.
     fn note(&self, failure: Option<&str>) {
         let mut outage = self.outage.lock().unwrap_or_else(PoisonError::into_inner);
-        let collector = &self.address;
+        outage.note(&self.address, failure);
+    }
+}
+
+impl Outage {
+    /// Tells the log when the collector goes away and comes back: once, and then from time to time.
+    fn note(&mut self, collector: &str, failure: Option<&str>) {
         let Some(reason) = failure else {
-            if std::mem::take(&mut outage.is_away) {
+            if std::mem::take(&mut self.is_told) {
                 tracing::info!(collector, "The collector takes spans again");
             }
             return;
         };
-        outage.is_away = true;
         let is_due = |warned: Instant| warned.elapsed() >= WARNING_INTERVAL;
-        if outage.warned.is_none_or(is_due) {
-            outage.warned = Some(Instant::now());
+        if self.warned.is_none_or(is_due) {
+            (self.warned, self.is_told) = (Some(Instant::now()), true);
             tracing::warn!(
                 collector,
                 reason,
@@ -132,4 +145,28 @@ async fn exchange(request: RequestBuilder, reason: Reason) -> Result<Response<By
         read += part.len();
     }
     Ok(answer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::captured_log::CapturedLog;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_collector_that_is_away_is_told_every_10_minutes() {
+        let log = CapturedLog::begin();
+        let mut outage = Outage::default();
+        for _ in 0..3 {
+            for second in 0..600 {
+                outage.note("http://collector", Some("it is away"));
+                // It comes back for a moment, which changes nothing.
+                outage.note("http://collector", (second % 2 == 0).then_some("still"));
+                tokio::time::advance(Duration::from_secs(1)).await;
+            }
+        }
+        assert_eq!(
+            log.count(&["The collector does not take spans", "it is away"]),
+            3
+        );
+    }
 }
