@@ -37,19 +37,23 @@ impl Started {
 /// Starts traces if the variables of OpenTelemetry ask for them.
 pub(super) fn start() -> Started {
     let (settings, warnings) = TraceSettings::read(settings::environment);
+    if !IS_COMPILED_IN {
+        return Started {
+            is_left_out: settings.is_some(),
+            ..Started::default()
+        };
+    }
     let mut started = Started {
         warnings,
         ..Started::default()
     };
-    match settings {
+    match settings.as_ref().map(start_with) {
         None => {}
-        Some(_) if !IS_COMPILED_IN => started.is_left_out = true,
-        Some(settings) => match start_with(&settings) {
-            Ok(traces) => started.traces = Some(TRACES.get_or_init(|| traces)),
-            Err(error) => started
-                .warnings
-                .push(format!("No traces are sent: {error:#}")),
-        },
+        Some(Ok(traces)) => started.traces = Some(TRACES.get_or_init(|| traces)),
+        Some(Err(error)) => {
+            let warning = format!("No traces are sent: {error:#}");
+            started.warnings.push(warning);
+        }
     }
     started
 }

@@ -110,6 +110,7 @@ impl TraceSettings {
 
 impl<G: Fn(&str) -> Option<String>> EnvReader<G> {
     fn traces(&mut self) -> Option<TraceSettings> {
+        self.first(ENDPOINT)?;
         if self.is_without_traces() {
             return None;
         }
@@ -323,6 +324,7 @@ mod tests {
         for (variables, url) in [
             (vec![], None),
             (vec![("OTEL_EXPORTER_OTLP_ENDPOINT", " ")], None),
+            (vec![("OTEL_TRACES_EXPORTER", "console")], None),
             (
                 vec![("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318")],
                 Some("http://collector:4318/v1/traces"),

@@ -64,8 +64,8 @@ impl NoResponse {
     }
 }
 
-/// Sends a request, which was sent `resends` times before. If it has a time limit of its own, that is the only one. Otherwise it may stand still for a minute at
-/// most, and its response is [paced](super::pace).
+/// Sends a request, which was sent `resends` times before. If it has a time limit of its own, that is the only one. Otherwise it
+/// may stand still for a minute at most, and its response is [paced](super::pace).
 ///
 /// # Cancel safety
 /// Dropping the future ends the request; the server may have received it.
