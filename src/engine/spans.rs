@@ -47,7 +47,7 @@ pub(super) fn of_message<T: Transport, H>(
         "messaging.destination.name" = engine.settings.amqp.queue,
         "messaging.message.id" = incoming.message_id.as_deref().map(id).as_deref(),
         "messaging.message.conversation_id" = &*id(&incoming.thread_id),
-        "messaging.message.body.size" = delivery.withheld.unwrap_or(delivery.body.len()),
+        "messaging.message.body.size" = integer(delivery.withheld.unwrap_or(delivery.body.len())),
         "elasticio.message.parent_id" = incoming.parent_message_id.as_deref().map(id).as_deref(),
         "elasticio.message.redelivered" = delivery.redelivered,
         "elasticio.trace.id" = text(&incoming.meta, PLATFORM_TRACE).map(id).as_deref(),
@@ -121,7 +121,7 @@ fn of_event<T: Transport>(
         "messaging.rabbitmq.destination.routing_key" = key,
         "messaging.message.id" = text(headers, "messageId").map(id).as_deref(),
         "messaging.message.conversation_id" = text(headers, "threadId").map(id).as_deref(),
-        "messaging.message.body.size" = size,
+        "messaging.message.body.size" = integer(size),
     )
 }
 
@@ -138,6 +138,11 @@ fn kind_and_key<'a>(route: &'a Route, amqp: &'a AmqpSettings) -> (&'static str, 
 
 fn text<'a>(headers: &'a Headers, name: &str) -> Option<&'a str> {
     headers.get(name).and_then(Value::as_str)
+}
+
+/// The layer that makes spans of a trace takes only this type for a number.
+fn integer(size: usize) -> i64 {
+    i64::try_from(size).unwrap_or(i64::MAX)
 }
 
 fn id(id: &str) -> std::borrow::Cow<'_, str> {

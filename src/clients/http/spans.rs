@@ -51,10 +51,10 @@ fn of_request(message: &Span, request: &Request, resends: u32) -> Span {
         "otel.status_code" = Empty,
         "error.type" = Empty,
         "http.request.method" = method,
-        "http.request.resend_count" = (resends > 0).then_some(resends),
+        "http.request.resend_count" = (resends > 0).then_some(i64::from(resends)),
         "http.response.status_code" = Empty,
         "server.address" = url.host_str(),
-        "server.port" = url.port_or_known_default(),
+        "server.port" = url.port_or_known_default().map(i64::from),
         "url.full" = redacted_url(url),
     )
 }
@@ -63,7 +63,7 @@ fn note_result(span: &Span, sent: &reqwest::Result<Response>) {
     match sent {
         Ok(response) => {
             let status = response.status();
-            span.record("http.response.status_code", status.as_u16());
+            span.record("http.response.status_code", i64::from(status.as_u16()));
             if status.is_client_error() || status.is_server_error() {
                 trace::fail(span, status.as_str());
             }

@@ -30,6 +30,14 @@ use std::{
 };
 use tokio::sync::watch;
 
+/// What the conventions want as a number.
+const NUMBERS: [&str; 4] = [
+    "http.request.resend_count",
+    "http.response.status_code",
+    "messaging.message.body.size",
+    "server.port",
+];
+
 /// The attributes of a span or a resource, by name.
 type Attributes = BTreeMap<String, String>;
 
@@ -313,6 +321,11 @@ fn read(attributes: Vec<KeyValue>) -> Attributes {
             Some(AnyValue { value: Some(value) }) => value,
             other => panic!("{key} has the value {other:?}"),
         };
+        let is_number = matches!(value, Any::IntValue(_));
+        assert!(
+            is_number || !NUMBERS.contains(&&*key),
+            "{key} is no number: {value:?}"
+        );
         let text = match value {
             Any::StringValue(text) => text,
             Any::BoolValue(value) => value.to_string(),
