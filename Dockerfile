@@ -4,12 +4,14 @@
 #   docker build --build-arg PACKAGE=outlook --build-arg COMPONENT_JSON="$(jq -c . components/outlook/component.json)" -t outlook .
 #
 # PACKAGE         the workspace package; without it, the reference component
+# FEATURES        features of the package, such as `elasticio-sailor/opentelemetry` (docs/tracing.md)
 # COMPONENT_JSON  its component.json on one line. The platform reads the descriptor from a label, and a label cannot be
 #                 filled from a file, so whoever builds hands the text over
 # LOGO            its logo in base64, where the platform is to show one
 
 FROM rust:1.95-bookworm AS build
 ARG PACKAGE=reference-component
+ARG FEATURES=""
 WORKDIR /src
 COPY . .
 SHELL ["/bin/bash", "-euo", "pipefail", "-c"]
@@ -18,7 +20,7 @@ SHELL ["/bin/bash", "-euo", "pipefail", "-c"]
 # files it refers to. The reference component's package is in lib/, and its descriptor is beside that folder.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target \
-    built=$(cargo build --profile image --locked --package "$PACKAGE" --bins --message-format json-render-diagnostics \
+    built=$(cargo build --profile image --locked --package "$PACKAGE" --features "$FEATURES" --bins --message-format json-render-diagnostics \
       | grep '"executable":"'); \
     binary=$(sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' <<<"$built"); \
     folder=$(dirname "$(sed -n 's/.*"manifest_path":"\([^"]*\)".*/\1/p' <<<"$built")"); \

@@ -138,6 +138,9 @@ pub(crate) const API_REFUSED: Code = Code("api-refused");
 pub(crate) const API_REQUEST_NOT_SENT: Code = Code("api-request-not-sent");
 pub(crate) const API_RETRIED: Code = Code("api-retried");
 
-// The log.
+// The log and traces.
 pub(crate) const LOG_LINES_DROPPED: Code = Code("log-lines-dropped");
 pub(crate) const LOG_TARGET_REFUSED: Code = Code("log-target-refused");
+#[cfg(feature = "opentelemetry")]
+pub(crate) const SPANS_LOST: Code = Code("spans-lost");
+pub(crate) const TRACES_NOT_STARTED: Code = Code("traces-not-started");

@@ -7,6 +7,7 @@
 use super::message_memory::MessageMemory;
 use crate::{
     codes::{self, Code},
+    monitoring::trace,
     protocol::{Headers, MAX_LOGGED_ID, truncated},
 };
 use bytes::Bytes;
@@ -21,6 +22,7 @@ use std::{
     task::{Context, Poll},
 };
 use tokio::sync::{Notify, mpsc, oneshot};
+use tracing::Span;
 
 /// One message as the broker delivered it. `H` is the adapter's handle to settle it.
 pub(crate) struct Delivery<H> {
@@ -200,6 +202,19 @@ pub(crate) enum PublishErrorKind {
     Other,
 }
 
+impl PublishErrorKind {
+    /// The kind in traces.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Unbound => "unbound",
+            Self::HeadersTooLarge => "headers_too_large",
+            Self::Rejected => "rejected",
+            Self::Closed => "closed",
+            Self::Other => "_OTHER",
+        }
+    }
+}
+
 /// A message has been rebounded as often as the settings allow.
 #[derive(Debug, thiserror::Error)]
 #[error("Rebound limit exceeded")]
@@ -214,7 +229,11 @@ pub(crate) struct TransportError(pub(crate) String);
 ///
 /// Dropping it does not cancel the publish.
 #[derive(Debug)]
-pub(crate) struct Confirm(oneshot::Receiver<Result<(), PublishError>>);
+pub(crate) struct Confirm {
+    receiver: oneshot::Receiver<Result<(), PublishError>>,
+    /// The publish in the trace of the message.
+    span: Span,
+}
 
 /// Resolves the [`Confirm`] that was created with it.
 pub(crate) type ConfirmSender = oneshot::Sender<Result<(), PublishError>>;
@@ -222,7 +241,13 @@ pub(crate) type ConfirmSender = oneshot::Sender<Result<(), PublishError>>;
 impl Confirm {
     pub(crate) fn channel() -> (ConfirmSender, Self) {
         let (sender, receiver) = oneshot::channel();
-        (sender, Self(receiver))
+        let span = Span::none();
+        (sender, Self { receiver, span })
+    }
+
+    /// The same as a part of a trace: the span ends with it.
+    pub(crate) fn with_span(self, span: Span) -> Self {
+        Self { span, ..self }
     }
 
     /// A confirm that has resolved already.
@@ -236,14 +261,18 @@ impl Confirm {
 impl Future for Confirm {
     type Output = Result<(), PublishError>;
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        Pin::new(&mut self.0).poll(cx).map(|result| {
-            result.unwrap_or_else(|_| {
+        Pin::new(&mut self.receiver).poll(cx).map(|result| {
+            let result = result.unwrap_or_else(|_| {
                 Err(PublishError {
                     message_id: String::new(),
                     reason: "the connection was closed on shutdown".into(),
                     kind: PublishErrorKind::Closed,
                 })
-            })
+            });
+            if let Err(error) = &result {
+                trace::fail(&self.span, error.kind.name());
+            }
+            result
         })
     }
 }

@@ -10,6 +10,7 @@ mod login;
 mod metadata;
 mod node_command;
 mod signals;
+mod traces;
 
 use crate::{
     broker::amqp,
@@ -33,6 +34,7 @@ use std::{
     thread,
     time::Duration,
 };
+use traces::Started;
 
 /// How long the process waits for its last error to be printed.
 const PRINT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -108,7 +110,7 @@ All commands:                                  component --help
 /// }
 /// ```
 pub fn main(component: impl FnOnce() -> anyhow::Result<Component>) -> ExitCode {
-    let _flush = FlushLogOnDrop;
+    let _flush = FlushOnDrop;
     let args = node_command::translate_node_command(std::env::args().collect());
     let command = match Cli::try_parse_from(args) {
         Ok(cli) => cli.command.unwrap_or(Command::Run),
@@ -154,7 +156,7 @@ fn execute(
 }
 
 fn run(component: anyhow::Result<Component>) -> anyhow::Result<()> {
-    start_log(component.as_ref().ok());
+    start_log(component.as_ref().ok(), traces::start());
     log_fatal(codes::START_FAILED, start_engine(component))
 }
 
@@ -174,7 +176,7 @@ fn start_engine(component: anyhow::Result<Component>) -> anyhow::Result<()> {
 }
 
 fn serve(component: anyhow::Result<Component>, method: Option<&str>) -> anyhow::Result<()> {
-    start_log(component.as_ref().ok());
+    start_log(component.as_ref().ok(), Started::default());
     let start = ServiceSettings::read(method, settings::environment);
     log_fatal(
         codes::RESULT_NOT_DELIVERED,
@@ -182,14 +184,16 @@ fn serve(component: anyhow::Result<Component>, method: Option<&str>) -> anyhow::
     )
 }
 
-fn start_log(component: Option<&Component>) {
+fn start_log(component: Option<&Component>, started: Started) {
     core_dumps::turn_off();
     let targets = component.map(Component::crate_names).unwrap_or_default();
     log::init(
         &LogSettings::read(settings::environment),
         &targets,
         &amqp::CLIENT_TARGETS,
+        started.traces,
     );
+    started.log_warnings();
     std::panic::set_hook(Box::new(log_panic));
 }
 
@@ -252,11 +256,12 @@ fn print_error(text: String) {
     }
 }
 
-/// Flushes the log, regardless of how the main function ends.
-struct FlushLogOnDrop;
+/// Sends the last spans and writes the last lines of the log, regardless of how the main function ends.
+struct FlushOnDrop;
 
-impl Drop for FlushLogOnDrop {
+impl Drop for FlushOnDrop {
     fn drop(&mut self) {
+        traces::flush();
         log::flush();
     }
 }

@@ -13,9 +13,10 @@ use super::{
     keys, now_ms,
     original::Original,
     pending::{PendingGuard, WaitingEvents},
+    spans,
 };
 use crate::{
-    broker::transport::{Confirm, Publication, ReboundLimitExceeded, Route, Transport, Verdict},
+    broker::transport::{Confirm, ReboundLimitExceeded, Route, Transport, Verdict},
     codes::{self, Code, Coded},
     component::{
         context::BoxFuture,
@@ -23,7 +24,7 @@ use crate::{
         error::{AlreadyReported, code_of},
         message::HttpReply,
     },
-    monitoring::EventLabel,
+    monitoring::{EventLabel, trace},
     protocol::{Encoding, ErrorReport, Headers, IncomingHeaders, Json, Object, Outgoing},
 };
 use anyhow::Context as _;
@@ -36,11 +37,14 @@ use std::sync::{
 };
 use tokio::{runtime::Handle, sync::OnceCell};
 use tokio_util::task::TaskTracker;
+use tracing::Span;
 
 /// A message that is being processed: what its events have in common, and its verdict.
 pub(super) struct InFlightMessage<T: Transport> {
     pub(super) engine: Arc<Engine<T>>,
     number: u64,
+    /// The message in its trace, if it has one.
+    pub(super) span: Span,
     pub(super) incoming: IncomingHeaders,
     /// The headers that every event has.
     base_headers: Headers,
@@ -75,6 +79,7 @@ impl<T: Transport> InFlightMessage<T> {
         Arc::new(Self {
             engine,
             number,
+            span: trace::current(),
             incoming,
             base_headers,
             event_ids,
@@ -431,6 +436,7 @@ impl<T: Transport> InFlightMessage<T> {
             .body(&self.engine.cipher, self.incoming_encoding());
         let confirm = transport.rebound(handle, body, reason)?;
         self.engine.metrics.events.of(EventLabel::Rebound).inc();
+        self.span.record(spans::REBOUNDED, true);
         Ok(confirm)
     }
 
@@ -458,19 +464,6 @@ impl<T: Transport> InFlightMessage<T> {
         let mut headers = self.base_headers.clone();
         headers.insert("messageId".into(), new_message_id().into());
         headers
-    }
-
-    pub(super) fn publish(
-        &self,
-        route: Route,
-        headers: Headers,
-        body: impl Into<Bytes>,
-    ) -> Confirm {
-        self.engine.transport.publish(Publication {
-            route,
-            headers,
-            body: body.into(),
-        })
     }
 }
 

@@ -6,8 +6,7 @@
 use super::{deduplication::content_hash, emit::InFlightMessage, ids::write_ids, now_ms};
 use crate::{
     broker::transport::{
-        Confirm, Publication, PublishError, PublishErrorKind, ReboundLimitExceeded, Route,
-        Transport,
+        Confirm, PublishError, PublishErrorKind, ReboundLimitExceeded, Route, Transport,
     },
     codes,
     monitoring::EventLabel,
@@ -270,12 +269,9 @@ impl<T: Transport> InFlightMessage<T> {
             );
         }
         loop {
-            let publication = Publication {
-                route: Route::Error,
-                headers: self.truncated_headers(headers, &truncation),
-                body: self.error_body(report, &truncation).into(),
-            };
-            match self.engine.transport.publish(publication).await {
+            let headers = self.truncated_headers(headers, &truncation);
+            let body = self.error_body(report, &truncation);
+            match self.publish(Route::Error, headers, body).await {
                 Err(error) if truncation.truncate_next(error.kind) => {
                     tracing::warn!(
                         code = %codes::ERROR_EVENT_SHORTENED,

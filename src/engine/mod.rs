@@ -24,6 +24,7 @@ mod pending;
 mod rate_limit;
 mod run;
 pub(crate) mod service;
+mod spans;
 mod start;
 mod step;
 mod stop;

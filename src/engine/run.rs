@@ -7,6 +7,7 @@ use super::{
     hooks,
     in_flight::Arrival,
     original::Original,
+    spans,
 };
 use crate::{
     broker::{
@@ -20,7 +21,7 @@ use crate::{
         emitter::{Emitter, Event},
         error::{ModuleOutcome, code_of, report_of},
     },
-    monitoring::{Outcome, Skipped, WaitReason},
+    monitoring::{Outcome, Skipped, WaitReason, trace},
     oauth2::AuthorizedClient,
     protocol::{Encoding, ErrorReport, IncomingHeaders, MAX_LOGGED_ID, Object, truncated},
 };
@@ -86,6 +87,7 @@ impl<T: Transport> Engine<T> {
             messageId = incoming.message_id,
             parentMessageId = incoming.parent_message_id,
         );
+        let span = spans::of_message(span, &delivery, &incoming, &self);
         async {
             match arrival {
                 Arrival::New(number) => self.process_once(number, incoming, delivery).await,
@@ -100,6 +102,7 @@ impl<T: Transport> Engine<T> {
                     self.settle(number, verdict).await;
                 }
             }
+            trace::end(&trace::current());
         }
         .instrument(span)
         .await;
@@ -318,6 +321,7 @@ impl<T: Transport> Engine<T> {
             }
         };
         self.metrics.outcomes.of(counted).inc();
+        spans::note_outcome(counted);
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! | for | use |
 //! |---|---|
+//! | a request of `cx.http()` as a part of the message's trace | [`send`] |
 //! | responses with a limit, in any character set | [`read_body`], [`read_json`], [`read_text`], [`headers_as_json`] |
 //! | bytes that were read already | [`parse_json`], [`decode_text`], [`decode_text_lossy`] |
 //! | lists in pages | [`pages`], [`Paging`], [`PageGuard`], [`take_list`], [`next_link`] |
@@ -19,6 +20,7 @@ mod page_guard;
 mod paging;
 mod path;
 mod rate_limit;
+mod send;
 mod verify;
 
 pub use crate::formats::{
@@ -35,4 +37,5 @@ pub use page_guard::{PageGuard, PageLimits, PagingError};
 pub use paging::{ListPage, PageRequest, Paging, pages};
 pub use path::{InvalidSegment, path_segment};
 pub use rate_limit::RateLimiter;
+pub use send::send;
 pub use verify::verify;

@@ -1,4 +1,5 @@
-//! What an operator's tools are told about the process: metrics, whether it is ready, and the HTTP server for both.
+//! What an operator's tools are told about the process: metrics, whether it is ready, and the HTTP server for both; and
+//! [traces](trace) of messages.
 //!
 //! [`Metrics`] is passed down to the parts that count. Counting is one relaxed addition: labels are resolved before, and no
 //! text is built until a tool asks. Without `HEALTH_PORT` nobody asks, and then only a wait reads the clock.
@@ -9,9 +10,10 @@ mod histogram;
 mod label;
 mod reading;
 mod server;
+pub(crate) mod trace;
 mod waits;
 
-pub(crate) use label::{EventLabel, KeyLabel, Link, Outcome, Per, Skipped, WaitReason};
+pub(crate) use label::{EventLabel, KeyLabel, Label, Link, Outcome, Per, Skipped, WaitReason};
 pub(crate) use server::HealthServer;
 pub(crate) use waits::{AllWaits, Waiting, Waits};
 

@@ -12,7 +12,11 @@ use crate::{
 use reqwest::{Method, Response, StatusCode};
 use secrecy::SecretString;
 use serde::{Serialize, de::DeserializeOwned};
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{Arc, atomic::AtomicU32},
+    time::Duration,
+};
 
 /// Replaces the API's URL until a request is sent.
 const PLACEHOLDER_URL: &str = "http://address.invalid/";
@@ -270,6 +274,7 @@ impl AuthorizedRequest {
             request: Repeatable::new(self.request.build().map_err(not_sent)?, self.body),
             path: self.path,
             idempotent: self.idempotent,
+            sent: AtomicU32::new(0),
         };
         // Boxed, because modules store this future in their own futures.
         Box::pin(prepared.send(self.accepted)).await

@@ -20,6 +20,7 @@ mod profile;
 mod resolve;
 mod send;
 mod session;
+mod spans;
 mod store;
 mod token_endpoint;
 mod token_record;

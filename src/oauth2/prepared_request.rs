@@ -9,7 +9,10 @@ use super::{
 };
 use crate::clients::http::{self, Repeatable, Trail};
 use reqwest::{Method, Request, Response, Url, header::AUTHORIZATION};
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU32, Ordering},
+};
 
 /// A request that is ready to be sent.
 pub(super) struct PreparedRequest<'a> {
@@ -20,6 +23,8 @@ pub(super) struct PreparedRequest<'a> {
     pub(super) path: String,
     pub(super) request: Repeatable,
     pub(super) idempotent: bool,
+    /// How often it was sent.
+    pub(super) sent: AtomicU32,
 }
 
 /// Why a request has no response.
@@ -57,7 +62,8 @@ impl PreparedRequest<'_> {
     ) -> Result<Response, SendError> {
         let mut next = request;
         loop {
-            let sent = http::execute(self.session.http(), next).await;
+            let resends = self.sent.fetch_add(1, Ordering::Relaxed);
+            let sent = http::execute(self.session.http(), next, resends).await;
             let response = sent.map_err(SendError::NoResponse)?;
             let Some(target) = trail.next(&response, self.idempotent) else {
                 return Ok(response);

@@ -226,7 +226,7 @@ impl TokenEndpoint {
         limit: Duration,
     ) -> Result<RawResponse, ExchangeError> {
         let request = self.build(call, auth).timeout(limit);
-        let sent = request.send().await;
+        let sent = http::send_traced(request).await;
         let response = sent.map_err(|error| call.no_response(&error))?;
         let mut raw = RawResponse {
             status: response.status().as_u16(),

@@ -21,6 +21,7 @@ pub(crate) mod template;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod trace;
 
 pub(crate) use cpu_limit::container_cpus;
 pub use env_reader::{InvalidVariable, SettingsError};
@@ -31,6 +32,7 @@ pub(crate) use memory_limit::container_limit;
 pub use oauth::{OAuthMode, UnknownOAuthMode};
 pub use service::{Method, ResultTarget, ServiceSettings, ServiceStart};
 pub use tls::{NamedFile, TlsSettings};
+pub(crate) use trace::{Sampling, TraceSettings};
 
 use crate::protocol::StepIdentity;
 use secrecy::SecretString;

@@ -85,6 +85,13 @@ fn only_monitoring_names_the_metrics_library() {
 }
 
 #[test]
+fn only_the_traces_name_opentelemetry() {
+    let wanted = [""; 0];
+    assert_eq!(strays("opentelemetry::", "monitoring/trace/"), wanted);
+    assert_eq!(strays("opentelemetry_", "monitoring/trace/"), wanted);
+}
+
+#[test]
 fn only_settings_reads_the_environment() {
     assert_eq!(strays("env::var", "settings/"), [""; 0]);
     // A `use` of the functions themselves.

@@ -22,6 +22,7 @@ mod start_up;
 mod stopping;
 mod terminal;
 mod tls;
+mod traces;
 mod unreadable_headers;
 
 use emulator::{EmulatorConfig, Event, EventKind, platform::Step};

@@ -5,6 +5,7 @@ use anyhow::{Context as _, bail};
 use sailor::prelude::*;
 use serde_json::{Map, Value, json, value::RawValue};
 use std::{collections::BTreeMap, process::ExitCode, time::Duration};
+use tracing::Instrument as _;
 
 fn main() -> ExitCode {
     sailor::main(component)
@@ -97,9 +98,15 @@ async fn carry_out(
             Ok(())
         }
         "get" => {
-            let response = cx.http().get(text()).send().await?;
+            let response = sailor::http::send(cx.http().get(text())).await?;
             cx.data(&json!({ "status": response.status().as_u16() }))
                 .await
+        }
+        "getInSpan" => {
+            let get = sailor::http::send(cx.http().get(text()));
+            get.instrument(tracing::info_span!("look up", items = 1))
+                .await?;
+            Ok(())
         }
         "throw" => bail!(text()),
         "panic" => panic!("{}", text()),

@@ -7,7 +7,7 @@ use crate::{
     protocol::StepIdentity,
     settings::{
         AmqpSettings, ApiSettings, LogFormat, LogSettings, MemoryShares, Mode, OAuthMode,
-        ObjectStorageSettings, RateSettings, RunSettings, Settings,
+        ObjectStorageSettings, RateSettings, RunSettings, Sampling, Settings, TraceSettings,
     },
 };
 use reqwest::Url;
@@ -17,11 +17,13 @@ use std::{fmt::Display, time::Duration};
 /// Names of variables and their values.
 pub(super) type Shown = Vec<(String, String)>;
 
-/// Returns the settings. `broker` is the address in `AMQP_URI`, if it has one.
+/// Returns the settings. `broker` is the address in `AMQP_URI`, if it has one; `traces` are the settings of traces, if they are
+/// sent.
 pub(super) fn shown(
     settings: &Settings,
     log: &LogSettings,
     broker: Option<&BrokerAddress>,
+    traces: Option<&TraceSettings>,
 ) -> Shown {
     let Settings {
         identity,
@@ -62,6 +64,10 @@ pub(super) fn shown(
         oauth_mode.map_or("the component's choice", OAuthMode::name),
     );
     list.log(log);
+    match traces {
+        Some(traces) => list.traces(traces),
+        None => list.standard("TRACES_EXPORTER", "off"),
+    }
     list.0
 }
 
@@ -72,6 +78,11 @@ impl List {
     fn add(&mut self, name: &str, value: impl Display) {
         self.0
             .push((format!("ELASTICIO_{name}"), value.to_string()));
+    }
+
+    /// A variable of OpenTelemetry.
+    fn standard(&mut self, name: &str, value: impl Display) {
+        self.0.push((format!("OTEL_{name}"), value.to_string()));
     }
 
     fn texts<const N: usize>(&mut self, texts: [(&str, &String); N]) {
@@ -289,6 +300,40 @@ impl List {
         self.add("OBJECT_STORAGE_URI", address(uri));
         self.secret("OBJECT_STORAGE_TOKEN", token);
         self.add("OBJECT_STORAGE_SIZE_LIMIT", or_default(*size_limit));
+    }
+
+    fn traces(&mut self, traces: &TraceSettings) {
+        let TraceSettings {
+            endpoint,
+            headers,
+            gzip,
+            timeout,
+            sampling: Sampling { ratio, by_parent },
+            resource,
+            delay,
+            queue,
+            batch,
+        } = traces;
+        self.standard("TRACES_EXPORTER", "otlp");
+        let endpoint = http::redacted_url(endpoint);
+        self.standard("EXPORTER_OTLP_TRACES_ENDPOINT", endpoint);
+        let headers: Vec<_> = headers.iter().map(|(name, _)| name.as_str()).collect();
+        let headers = or_none(headers.join(", "));
+        self.standard("EXPORTER_OTLP_TRACES_HEADERS", headers);
+        let compression = if *gzip { "gzip" } else { "none" };
+        self.standard("EXPORTER_OTLP_TRACES_COMPRESSION", compression);
+        self.standard("EXPORTER_OTLP_TRACES_TIMEOUT", timeout.as_millis());
+        let parent = if *by_parent { "parentbased_" } else { "" };
+        self.standard("TRACES_SAMPLER", format!("{parent}traceidratio"));
+        self.standard("TRACES_SAMPLER_ARG", ratio);
+        let resource: Vec<_> = resource
+            .iter()
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
+        self.standard("RESOURCE_ATTRIBUTES", resource.join(","));
+        self.standard("BSP_SCHEDULE_DELAY", delay.as_millis());
+        self.standard("BSP_MAX_QUEUE_SIZE", queue);
+        self.standard("BSP_MAX_EXPORT_BATCH_SIZE", batch);
     }
 }
 

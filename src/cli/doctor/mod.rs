@@ -15,10 +15,11 @@ use crate::{
     clients::http,
     component::Component,
     engine::{platform_client, storage},
+    monitoring::trace,
     protocol::StepIdentity,
     settings::{
         self, ApiSettings, InvalidVariable, LogSettings, MemoryShares, Mode, ObjectStorageSettings,
-        Settings,
+        Settings, TraceSettings,
     },
 };
 use effective::Shown;
@@ -42,8 +43,12 @@ pub(super) async fn doctor(
     core_dumps::turn_off();
     let (settings, problems) = Settings::read_what_is_there(settings::environment);
     let log = LogSettings::read(settings::environment);
+    let (traces, about_traces) = TraceSettings::read(settings::environment);
     let warnings = settings.warnings.iter().chain(&log.warnings);
-    let mut findings = of_settings(&problems, warnings);
+    // A binary that sends no traces does not care how the variables for them are written.
+    let about_traces = about_traces.iter().filter(|_| trace::IS_COMPILED_IN);
+    let mut findings = of_settings(&problems, warnings.chain(about_traces));
+    findings.extend(of_traces(traces.as_ref()));
     findings.push(of_component(&component, &settings));
     let probing = probes(&settings, &problems, component.as_ref().ok());
     findings.extend(Box::pin(probing).await);
@@ -52,7 +57,8 @@ pub(super) async fn doctor(
         Mode::Run(run) => BrokerAddress::of(&run.amqp.uri),
         Mode::ShutdownHook => None,
     };
-    let shown = effective::shown(&settings, &log, broker.as_ref());
+    let traces = traces.filter(|_| trace::IS_COMPILED_IN);
+    let shown = effective::shown(&settings, &log, broker.as_ref(), traces.as_ref());
     if args.json {
         print_json(shown, &findings);
     } else {
@@ -64,7 +70,7 @@ pub(super) async fn doctor(
 }
 
 /// The order of the report: what has to work first comes first.
-const ORDER: [&str; 18] = [
+const ORDER: [&str; 19] = [
     "settings",
     "component",
     "broker",
@@ -83,6 +89,7 @@ const ORDER: [&str; 18] = [
     "memory",
     "open files",
     "cpu",
+    "traces",
 ];
 
 fn place(probe: &str) -> usize {
@@ -112,6 +119,15 @@ fn of_settings<'a>(
         ));
     }
     found
+}
+
+/// Traces that are asked for and not sent. Platforms set these variables for all containers, so that is no mistake.
+fn of_traces(settings: Option<&TraceSettings>) -> Option<Finding> {
+    settings.filter(|_| !trace::IS_COMPILED_IN).map(|_| {
+        let found = "no traces are sent, although the variables of OpenTelemetry ask for them: this component is built \
+                     without the feature `opentelemetry` of elasticio-sailor";
+        Finding::ok("traces", found)
+    })
 }
 
 fn of_component(component: &anyhow::Result<Component>, settings: &Settings) -> Finding {

@@ -4,7 +4,7 @@
 //! whatever `LOG_LEVEL` says: below that level HTTP clients log what they send, including tokens.
 
 use super::SAILOR;
-use crate::settings::LogSettings;
+use crate::{monitoring::trace, settings::LogSettings};
 use tracing::{Metadata, level_filters::LevelFilter};
 
 /// The levels of all targets.
@@ -15,6 +15,7 @@ pub(super) struct Filter {
     targets: Vec<(String, LevelFilter)>,
     /// The level of the own targets that are not listed. Others have at most `warn`.
     level: LevelFilter,
+    has_traces: bool,
 }
 
 impl Filter {
@@ -34,6 +35,7 @@ impl Filter {
                 .map(|(name, level)| ((*name).to_owned(), level))
                 .collect(),
             level: settings.level,
+            has_traces: false,
         };
         let (accepted, refused): (Vec<_>, Vec<_>) = settings
             .targets
@@ -50,6 +52,14 @@ impl Filter {
         (this, warnings)
     }
 
+    /// Keeps the spans of traces too. They name nothing in the log.
+    pub(super) fn with_traces(self) -> Self {
+        Self {
+            has_traces: true,
+            ..self
+        }
+    }
+
     fn refusal(&self, (target, level): &(String, LevelFilter)) -> String {
         format!(
             "LOG_LEVEL cannot raise {target} to {level}, so it stays at {}: other crates log what they send, including \
@@ -62,6 +72,9 @@ impl Filter {
     /// Returns whether an event or a span is logged.
     pub(super) fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         let target = metadata.target();
+        if target == trace::TARGET {
+            return self.has_traces;
+        }
         let level = match (metadata.is_span(), self.is_own(target)) {
             (false, _) => self.level_of(target),
             // Spans name the message of a line, so they are kept even if only warnings are logged.
@@ -74,8 +87,10 @@ impl Filter {
     /// The most verbose level of any target.
     pub(super) fn max_level(&self) -> LevelFilter {
         let levels = self.targets.iter().map(|(_, level)| *level);
+        let of_traces = self.has_traces.then_some(LevelFilter::DEBUG);
         levels
             .chain([self.level, LevelFilter::INFO])
+            .chain(of_traces)
             .max()
             .unwrap_or(LevelFilter::INFO)
     }

@@ -4,6 +4,7 @@
 //! spans, and an inner span wins over an outer one.
 
 use super::{bunyan::Bunyan, fields::Fields, filter::Filter, pretty::Pretty};
+use crate::monitoring::trace;
 use std::{cell::RefCell, io::Write as _};
 use tracing::{
     Event, Metadata, Subscriber, level_filters::LevelFilter, span, subscriber::Interest,
@@ -61,7 +62,10 @@ where
         id: &span::Id,
         context: Context<'_, S>,
     ) {
-        if let Some(span) = context.span(id) {
+        // What spans of a trace tell is not for the log.
+        if attributes.metadata().target() != trace::TARGET
+            && let Some(span) = context.span(id)
+        {
             let mut fields = Fields::default();
             attributes.record(&mut fields);
             span.extensions_mut().insert(fields);

@@ -13,6 +13,7 @@ mod tests;
 
 use crate::{
     codes,
+    monitoring::trace::Traces,
     settings::{LogFormat, LogSettings},
 };
 use bunyan::Bunyan;
@@ -25,7 +26,8 @@ use std::{
     sync::OnceLock,
     time::Duration,
 };
-use tracing_subscriber::{fmt::MakeWriter, layer::SubscriberExt};
+use tracing::subscriber::set_global_default;
+use tracing_subscriber::{fmt::MakeWriter, layer::SubscriberExt, registry::LookupSpan};
 
 /// The runtime's own target.
 const SAILOR: &str = env!("CARGO_CRATE_NAME");
@@ -39,16 +41,28 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 /// Starts the log of this process, and logs the warnings of its settings.
 ///
 /// `component_targets` are the names of the component's own crates, as in `env!("CARGO_CRATE_NAME")`. `silent_targets` are
-/// not logged at all. A second call changes nothing.
-pub(crate) fn init(settings: &LogSettings, component_targets: &[&str], silent_targets: &[&str]) {
+/// not logged at all. Spans also become those of `traces`. A second call changes nothing.
+pub(crate) fn init(
+    settings: &LogSettings,
+    component_targets: &[&str],
+    silent_targets: &[&str],
+    traces: Option<&Traces>,
+) {
     let format = format(settings, io::stdout().is_terminal());
     let (filter, refused) = Filter::new(settings, component_targets, silent_targets);
     let writer = WRITER.get_or_init(|| {
         let format = format.clone();
         LogWriter::to_stdout(move |dropped| format.dropped_lines(dropped))
     });
-    let subscriber = subscriber(format, filter, writer.clone());
-    if tracing::subscriber::set_global_default(subscriber).is_ok() {
+    let writer = writer.clone();
+    let is_started = match traces {
+        None => set_global_default(subscriber(format, filter, writer)),
+        Some(traces) => {
+            let subscriber = subscriber(format, filter.with_traces(), writer);
+            set_global_default(subscriber.with(traces.layer(component_targets)))
+        }
+    };
+    if is_started.is_ok() {
         for warning in &settings.warnings {
             tracing::warn!(code = %codes::DOUBTFUL_SETTING, "{warning}");
         }
@@ -77,7 +91,11 @@ fn format(settings: &LogSettings, is_terminal: bool) -> Format {
 }
 
 /// Returns the subscriber of the process. Further layers can be put on it.
-fn subscriber<W>(format: Format, filter: Filter, writer: W) -> impl tracing::Subscriber + use<W>
+fn subscriber<W>(
+    format: Format,
+    filter: Filter,
+    writer: W,
+) -> impl tracing::Subscriber + for<'a> LookupSpan<'a> + use<W>
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {

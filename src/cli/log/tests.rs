@@ -369,6 +369,6 @@ fn times_are_iso_8601_in_utc() {
 
 #[test]
 fn the_log_can_be_started_twice() {
-    init(&settings(LevelFilter::OFF), &[], &[]);
-    init(&settings(LevelFilter::OFF), &[], &[]);
+    init(&settings(LevelFilter::OFF), &[], &[], None);
+    init(&settings(LevelFilter::OFF), &[], &[], None);
 }

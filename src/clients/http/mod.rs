@@ -36,6 +36,7 @@ mod resend;
 mod response_rule;
 mod retry;
 mod retry_budget;
+mod spans;
 #[cfg(test)]
 mod tests;
 
@@ -56,6 +57,7 @@ pub(crate) use resend::{Resends, can_repeat};
 pub(crate) use response_rule::{ResponseRule, contains_ignoring_case};
 pub(crate) use retry::{RequestPolicy, retry};
 pub(crate) use retry_budget::RetryBudget;
+pub(crate) use spans::send as send_traced;
 
 /// The longest delay that a server can request.
 const RETRY_AFTER_LIMIT: Duration = Duration::from_secs(60);
@@ -168,7 +170,9 @@ pub(crate) async fn send_ignoring_body(
 
 /// Sends one request. Any status but 2xx is an error.
 pub(crate) async fn send(request: RequestBuilder) -> Result<Response, HttpError> {
-    let response = request.send().await.map_err(HttpError::from_reqwest)?;
+    let response = spans::send(request)
+        .await
+        .map_err(HttpError::from_reqwest)?;
     if response.status().is_success() {
         Ok(response)
     } else {
@@ -180,7 +184,7 @@ pub(crate) async fn send(request: RequestBuilder) -> Result<Response, HttpError>
 pub(crate) async fn send_dated(
     request: RequestBuilder,
 ) -> (Option<SystemTime>, Result<Response, HttpError>) {
-    let response = match request.send().await {
+    let response = match spans::send(request).await {
         Ok(response) => response,
         Err(error) => return (None, Err(HttpError::from_reqwest(error))),
     };
@@ -196,7 +200,9 @@ pub(crate) async fn send_dated(
 
 /// Sends one request with a client that does not follow redirects, and returns a redirect as a response.
 pub(crate) async fn send_without_redirects(request: RequestBuilder) -> Result<Response, HttpError> {
-    let response = request.send().await.map_err(HttpError::from_reqwest)?;
+    let response = spans::send(request)
+        .await
+        .map_err(HttpError::from_reqwest)?;
     let status = response.status();
     if status.is_success() || status.is_redirection() {
         Ok(response)

@@ -3,7 +3,7 @@
 //! reqwest's own limit (`read_timeout`) counts from the start until the response begins. It would end each upload that takes
 //! longer.
 
-use super::{pace::paced_within, reason};
+use super::{pace::paced_within, reason, spans};
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use reqwest::{Body, Client, Request, Response};
@@ -64,29 +64,34 @@ impl NoResponse {
     }
 }
 
-/// Sends a request. If it has a time limit of its own, that is the only one. Otherwise it may stand still for a minute at
-/// most, and its response is [paced](super::pace).
+/// Sends a request, which was sent `resends` times before. If it has a time limit of its own, that is the only one. Otherwise it
+/// may stand still for a minute at most, and its response is [paced](super::pace).
 ///
 /// # Cancel safety
 /// Dropping the future ends the request; the server may have received it.
-pub(crate) async fn execute(client: &Client, request: Request) -> Result<Response, NoResponse> {
-    execute_within(client, request, STILL).await
+pub(crate) async fn execute(
+    client: &Client,
+    request: Request,
+    resends: u32,
+) -> Result<Response, NoResponse> {
+    execute_within(client, request, resends, STILL).await
 }
 
 async fn execute_within(
     client: &Client,
     mut request: Request,
+    resends: u32,
     limit: Duration,
 ) -> Result<Response, NoResponse> {
     if let Some(own) = request.timeout().copied() {
-        let sent = client.execute(request).await;
+        let sent = spans::execute(client, request, resends).await;
         return sent.map_err(|error| NoResponse::within(own, &error));
     }
     let moves = Moves::default();
     moves.watch(&mut request);
     tokio::select! {
         biased;
-        response = client.execute(request) => match response {
+        response = spans::execute(client, request, resends) => match response {
             Ok(response) => Ok(paced_within(response, limit)),
             Err(error) => Err(NoResponse::from(&error)),
         },

@@ -1,7 +1,7 @@
 //! What the driver does for the machine. Each task ends with the event that is its answer.
 
 use super::{
-    super::{Error, LockError, StoreError, TokenRecord, token_endpoint::TIME_LIMIT},
+    super::{Error, LockError, StoreError, TokenRecord, spans, token_endpoint::TIME_LIMIT},
     Session,
     credential::{Store, TokenEvent},
     keys, look,
@@ -71,7 +71,7 @@ impl Session {
             return failed(Failure::NotSent(Error::Config(reason)));
         };
         let (asked, asked_at) = (self.0.now(), SystemTime::now());
-        match endpoint.refresh(refresh_token, base.scope()).await {
+        match spans::in_span(endpoint.refresh(refresh_token, base.scope())).await {
             Ok(response) => {
                 self.report_response(base, &response, profile);
                 let margin = Duration::from_secs(profile.margin);

@@ -8,6 +8,7 @@ mod polling;
 mod refreshing;
 mod saving;
 mod secrets;
+mod traces;
 mod webhooks;
 
 use emulator::{

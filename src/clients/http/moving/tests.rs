@@ -48,7 +48,7 @@ async fn read_head(connection: &mut TcpStream) -> String {
 async fn post(address: &str, body: Body, limit: Duration) -> Result<Response, NoResponse> {
     let client = streaming_client().unwrap();
     let request = client.post(address).body(body).build().unwrap();
-    execute_within(&client, request, limit).await
+    execute_within(&client, request, 0, limit).await
 }
 
 #[tokio::test]
@@ -149,6 +149,6 @@ async fn a_limit_of_the_request_is_the_only_one() {
     .await;
     let client = streaming_client().unwrap();
     let request = client.get(&address).timeout(100 * LIMIT).build().unwrap();
-    let response = execute_within(&client, request, LIMIT).await.unwrap();
+    let response = execute_within(&client, request, 0, LIMIT).await.unwrap();
     assert_eq!(response.status(), 204);
 }
