@@ -18,7 +18,9 @@ pub(crate) struct MessageMemory {
     /// Something may wait for `freed`.
     is_awaited: AtomicBool,
     freed: Notify,
-    /// The part of `used` that belongs to messages that wait for their bodies.
+    /// The part of `used` that is taken by bodies in object storage.
+    bodies: AtomicUsize,
+    /// How many messages wait for memory for their bodies.
     waiting: AtomicUsize,
     /// Held by the message that gets memory for its body next.
     next_body: Mutex<()>,
@@ -31,6 +33,7 @@ impl MessageMemory {
             used: AtomicUsize::new(0),
             is_awaited: AtomicBool::new(false),
             freed: Notify::new(),
+            bodies: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
             next_body: Mutex::new(()),
         })
@@ -44,6 +47,12 @@ impl MessageMemory {
     /// Returns how many bytes are taken.
     pub(crate) fn used(&self) -> usize {
         self.used.load(SeqCst)
+    }
+
+    /// Returns how many messages wait for memory for their bodies.
+    #[cfg(test)]
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.load(SeqCst)
     }
 
     /// Returns how many bytes are free.
@@ -88,21 +97,45 @@ impl MessageMemory {
         }
     }
 
-    /// Waits for memory for a body of `size` bytes that a message refers to. `own` is the size of the message itself.
-    /// Messages get memory in the order of these calls. A body that is alone always fits.
+    /// Waits for memory for a body of `size` bytes that a message refers to. Messages get memory in the order of these calls.
     ///
-    /// The memory of messages that wait does not count, or they would wait for each other. It is small: their bodies are
-    /// elsewhere. The memory is taken before the wait, so that messages that arrive later do not get it.
+    /// One body at a time is let in whether it fits or not, so that nothing waits for ever: deliveries that count as taken may
+    /// themselves wait for the message that waits here. Those that have their bodies wait for no other message. So at most
+    /// twice the share is taken, which is the whole budget.
     ///
     /// # Cancel safety
     /// Dropping the future takes nothing.
-    pub(crate) async fn room_for_body(self: &Arc<Self>, own: usize, size: usize) -> BodyRoom {
-        let _waiting = Waiting::begin(self, MemoryShares::message_cost(own));
+    pub(crate) async fn room_for_body(self: &Arc<Self>, size: usize) -> BodyRoom {
+        let bytes = self.cost(size);
+        let _waiting = Waiting::begin(&self.waiting);
         let _next = self.next_body.lock().await;
-        let room = BodyRoom::taking(self, self.cost(size));
-        let counted = || self.used().saturating_sub(self.waiting.load(SeqCst));
-        self.wait_until(|| counted() <= self.shares.messages).await;
-        room
+        self.wait_until(|| self.take_for_body(bytes) || self.take_for_only_body(bytes))
+            .await;
+        BodyRoom {
+            memory: self.clone(),
+            bytes: AtomicUsize::new(bytes),
+        }
+    }
+
+    fn take_for_body(&self, bytes: usize) -> bool {
+        let is_taken = self.take(bytes);
+        if is_taken {
+            self.bodies.fetch_add(bytes, SeqCst);
+        }
+        is_taken
+    }
+
+    fn take_for_only_body(&self, bytes: usize) -> bool {
+        let only = self.bodies.compare_exchange(0, bytes, SeqCst, SeqCst);
+        if only.is_ok() {
+            self.used.fetch_add(bytes, SeqCst);
+        }
+        only.is_ok()
+    }
+
+    fn give_back_of_body(&self, bytes: usize) {
+        self.bodies.fetch_sub(bytes, SeqCst);
+        self.give_back(bytes);
     }
 
     /// What a body of `size` bytes takes, at most the whole share.
@@ -112,22 +145,18 @@ impl MessageMemory {
 }
 
 /// Counts a message as one that waits, until it is dropped.
-struct Waiting<'a> {
-    memory: &'a MessageMemory,
-    bytes: usize,
-}
+struct Waiting<'a>(&'a AtomicUsize);
 
 impl<'a> Waiting<'a> {
-    fn begin(memory: &'a MessageMemory, bytes: usize) -> Self {
-        memory.waiting.fetch_add(bytes, SeqCst);
-        memory.wake();
-        Self { memory, bytes }
+    fn begin(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, SeqCst);
+        Self(count)
     }
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.memory.waiting.fetch_sub(self.bytes, SeqCst);
+        self.0.fetch_sub(1, SeqCst);
     }
 }
 
@@ -141,23 +170,18 @@ pub(crate) struct BodyRoom {
 impl BodyRoom {
     /// Takes nothing yet.
     pub(crate) fn empty(memory: &Arc<MessageMemory>) -> Self {
-        Self::taking(memory, 0)
-    }
-
-    /// Takes memory, whether there is enough or not.
-    fn taking(memory: &Arc<MessageMemory>, bytes: usize) -> Self {
-        memory.used.fetch_add(bytes, SeqCst);
         Self {
             memory: memory.clone(),
-            bytes: AtomicUsize::new(bytes),
+            bytes: AtomicUsize::new(0),
         }
     }
 
-    /// Takes memory for a body of `size` bytes in all, if there is enough now.
+    /// Takes memory for a body of `size` bytes in all, if there is enough now and no other message waits for it.
     pub(crate) fn grow_to(&self, size: usize) -> bool {
-        let needed = self.memory.cost(size);
-        let more = needed.saturating_sub(self.bytes.load(SeqCst));
-        let is_taken = more == 0 || self.memory.take(more);
+        let memory = &self.memory;
+        let more = memory.cost(size).saturating_sub(self.bytes.load(SeqCst));
+        let may_take = || memory.waiting.load(SeqCst) == 0 && memory.take_for_body(more);
+        let is_taken = more == 0 || may_take();
         if is_taken {
             self.bytes.fetch_add(more, SeqCst);
         }
@@ -169,14 +193,14 @@ impl BodyRoom {
         let needed = self.memory.cost(size);
         let before = self.bytes.fetch_min(needed, SeqCst);
         if before > needed {
-            self.memory.give_back(before - needed);
+            self.memory.give_back_of_body(before - needed);
         }
     }
 }
 
 impl Drop for BodyRoom {
     fn drop(&mut self) {
-        self.memory.give_back(*self.bytes.get_mut());
+        self.memory.give_back_of_body(*self.bytes.get_mut());
     }
 }
 

@@ -248,7 +248,7 @@ fn block_on(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()
 fn print_error(text: String) {
     let (done, wait) = mpsc::channel();
     let print = move || {
-        let _ = writeln!(io::stderr(), "{text}");
+        let _ = writeln!(io::stderr(), "{}", log::escaped_lines(&text));
         let _ = done.send(());
     };
     if thread::Builder::new().spawn(print).is_ok() {
@@ -261,7 +261,9 @@ struct FlushOnDrop;
 
 impl Drop for FlushOnDrop {
     fn drop(&mut self) {
-        traces::flush();
+        if !signals::is_stopped_at_once() {
+            traces::flush();
+        }
         log::flush();
     }
 }

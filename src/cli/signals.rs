@@ -2,7 +2,11 @@
 
 use crate::{codes, engine::Shutdown};
 use anyhow::Context as _;
-use std::{thread, time::Duration};
+use std::{
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+    thread,
+    time::Duration,
+};
 use tokio::{
     runtime::Runtime,
     signal::unix::{Signal, SignalKind, signal},
@@ -13,6 +17,8 @@ use tokio::{
 /// margin is long enough to abandon tasks (1 s), save a token (1 s) and close a connection (2 s). With the default limit
 /// the process ends within 29 s, before Kubernetes kills it.
 const MARGIN: Duration = Duration::from_secs(4);
+
+static IS_STOPPED_AT_ONCE: AtomicBool = AtomicBool::new(false);
 
 /// Returns tokens that signals cancel. The first signal starts a graceful stop. The second one, or the end of `limit` with
 /// a margin, starts an immediate stop.
@@ -62,10 +68,16 @@ async fn watch(mut signals: Signals, shutdown: Shutdown, limit: Duration) {
     let limit = limit.saturating_add(MARGIN);
     if timeout(limit, signals.next()).await.is_err() {
         tracing::warn!(
-            code = %codes::MODULE_NOT_AWAITING,
+            code = %codes::STOPPED_AT_ONCE,
             seconds = limit.as_secs(),
-            "The process has not ended in time by itself, because a module computes without awaiting; it ends now"
+            "The process has not ended in time by itself; it ends now. A module may compute without awaiting"
         );
     }
+    IS_STOPPED_AT_ONCE.store(true, Relaxed);
     shutdown.immediate.cancel();
+}
+
+/// Returns whether the process has to end at once.
+pub(super) fn is_stopped_at_once() -> bool {
+    IS_STOPPED_AT_ONCE.load(Relaxed)
 }

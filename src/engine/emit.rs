@@ -136,6 +136,11 @@ impl<T: Transport> InFlightMessage<T> {
         *self.verdict.get().unwrap_or(&Verdict::Acknowledged)
     }
 
+    /// Returns whether the broker has not confirmed all events that were emitted so far.
+    pub(super) fn has_waiting_events(&self) -> bool {
+        !self.pending.is_empty()
+    }
+
     /// The module took too long. What its remaining tasks emit for this message is refused.
     pub(super) fn expire(&self) {
         self.expired.store(true, Ordering::SeqCst);

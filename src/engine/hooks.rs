@@ -81,6 +81,14 @@ pub(super) async fn warn_while_slow<R>(
     warning: &str,
     work: impl Future<Output = R>,
 ) -> R {
+    tell_while_slow(|| (code, warning), work).await
+}
+
+/// Does work that has no time limit, and logs what `warning` returns each time it has taken five more minutes.
+pub(super) async fn tell_while_slow<'a, R>(
+    warning: impl Fn() -> (Code, &'a str),
+    work: impl Future<Output = R>,
+) -> R {
     let mut work = std::pin::pin!(work);
     let mut seconds = 0;
     loop {
@@ -88,6 +96,7 @@ pub(super) async fn warn_while_slow<R>(
             Ok(result) => break result,
             Err(_) => {
                 seconds += SLOW_WARNING.as_secs();
+                let (code, warning) = warning();
                 tracing::warn!(%code, seconds, "{warning}");
             }
         }

@@ -31,7 +31,7 @@ use tokio::sync::SemaphorePermit;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
-/// The memory of a message beside that of its delivery: for a downloaded body, and for its values. It is given back before
+/// The memory of a message beside that of its delivery: for a downloaded body, and for its values. All is given back before
 /// the message is settled.
 type TakenMemory<'a> = (Option<BodyRoom>, Option<SemaphorePermit<'a>>);
 
@@ -141,12 +141,14 @@ impl<T: Transport> Engine<T> {
         message: Arc<InFlightMessage<T>>,
         delivery: Delivery<Arc<T::Handle>>,
     ) -> Verdict {
-        match self.read(&message, delivery).await {
-            Ok((input, _memory)) => {
+        // The memory of the body is kept until the events are confirmed: they may hold parts of it.
+        let _body = match self.read(&message, delivery).await {
+            Ok((input, (body, _values))) => {
                 let start = self.metrics.clock.now();
                 let result = self.run_module(&message, input).await;
                 self.metrics.module_time.observe_since(start);
                 self.handle_result(&message, result).await;
+                body
             }
             Err(error) => {
                 let code = code_of(&error).unwrap_or(codes::MESSAGE_UNREADABLE);
@@ -154,8 +156,9 @@ impl<T: Transport> Engine<T> {
                 let report = ErrorReport::from_error(&error).with_code(code);
                 // An error event that cannot be published has been logged.
                 let _ = message.report_without_rate_limit(&report).await;
+                None
             }
-        }
+        };
         message.finish().await
     }
 
@@ -170,7 +173,6 @@ impl<T: Transport> Engine<T> {
             return Err(self.too_large(message, size));
         }
         let Delivery { headers, body, .. } = delivery;
-        let size = body.len();
         let mut input = if self.settings.input_is_error {
             message.set_original(Original::Body(body.clone()));
             decode::error_event(&self.cipher, &headers, &body)?
@@ -184,7 +186,7 @@ impl<T: Transport> Engine<T> {
         if self.resolves_references
             && let Some(id) = decode::object_id(&input)
         {
-            fetched = Some(self.fetch_body(&mut input, &id, size).await?);
+            fetched = Some(self.fetch_body(&mut input, &id).await?);
         }
         message.set_passthrough(&input);
         let values = self.value_room(&input).await?;
@@ -192,13 +194,7 @@ impl<T: Transport> Engine<T> {
     }
 
     /// Downloads the body of a message from object storage, and returns the memory that it takes. Waits if there is none.
-    /// `own` is the size of the message itself.
-    async fn fetch_body(
-        &self,
-        input: &mut Object,
-        id: &str,
-        own: usize,
-    ) -> anyhow::Result<BodyRoom> {
+    async fn fetch_body(&self, input: &mut Object, id: &str) -> anyhow::Result<BodyRoom> {
         const SLOW: &str = "The message has been waiting for minutes for memory to download its body; give the container more memory";
         let memory = self.transport.memory();
         let mut room = BodyRoom::empty(memory);
@@ -206,7 +202,7 @@ impl<T: Transport> Engine<T> {
             // Not to wait for what it has itself.
             drop(room);
             let waits = self.metrics.waits.of(WaitReason::BodyMemory);
-            let wait = memory.room_for_body(own, size);
+            let wait = memory.room_for_body(size);
             room = waits
                 .count(hooks::warn_while_slow(codes::MEMORY_FULL, SLOW, wait))
                 .await;
@@ -261,8 +257,16 @@ impl<T: Transport> Engine<T> {
             },
         };
         let module = hooks::catch_panic(async { self.module.process(input, parts).await });
-        let slow = "The module has been processing this message for minutes; ELASTICIO_PROCESS_TIMEOUT can limit that";
-        let module = hooks::warn_while_slow(codes::MODULE_SLOW, slow, module);
+        let slow = || {
+            if message.has_waiting_events() {
+                let text =
+                    "The module has been waiting for minutes for the broker to take what it emits";
+                return (codes::CONFIRMS_SLOW, text);
+            }
+            let text = "The module has been processing this message for minutes; ELASTICIO_PROCESS_TIMEOUT can limit that";
+            (codes::MODULE_SLOW, text)
+        };
+        let module = hooks::tell_while_slow(slow, module);
         let Some(limit) = self.settings.process_timeout else {
             return module.await;
         };
@@ -290,7 +294,8 @@ impl<T: Transport> Engine<T> {
             }
             ModuleOutcome::Failed => {
                 // The text is for the user. It may contain parts of the message, so it is not logged.
-                tracing::error!(code = %codes::MODULE_FAILED, "The module failed; its error event says why");
+                let cause = code_of(error).map(tracing::field::display);
+                tracing::error!(code = %codes::MODULE_FAILED, cause, "The module failed; its error event says why");
                 // An error event that cannot be published has been logged.
                 let _ = message.report(&report_of(error)).await;
             }

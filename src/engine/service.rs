@@ -6,7 +6,7 @@ use crate::{
         http,
         platform::{StepData, post_result},
     },
-    codes,
+    codes::{self, Coded},
     component::{
         Component, Verified,
         context::{Clients, ServiceContextParts},
@@ -49,7 +49,10 @@ pub(crate) async fn run_call(
     };
     post_result(&direct, &target, status, &data)
         .await
-        .context("posting the result of the call")
+        .context(Coded::new(
+            codes::RESULT_NOT_DELIVERED,
+            "posting the result of the call",
+        ))
 }
 
 async fn call_component(

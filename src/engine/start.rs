@@ -384,6 +384,9 @@ async fn consume<T: Transport>(
         Err(error) => Err(error),
         Ok(prepared) => {
             let deliveries = consume_unless(stopping, transport).await?;
+            if deliveries.is_none() {
+                tracing::warn!(code = %codes::STOPPED_BEFORE_START, "Stopped before the step started");
+            }
             Ok(deliveries.map(|deliveries| (prepared, deliveries)))
         }
     }

@@ -8,13 +8,12 @@ use tracing::{Instrument, field::Empty};
 pub(super) async fn in_span<T>(
     refresh: impl Future<Output = Result<T, ExchangeError>>,
 ) -> Result<T, ExchangeError> {
-    let message = trace::current();
-    if message.is_none() {
+    if trace::current().is_none() {
         return refresh.await;
     }
+    // Below the current span; those that are not in the trace are passed over.
     let span = tracing::debug_span!(
         target: trace::TARGET,
-        parent: &message,
         "refresh",
         "otel.name" = "refresh access token",
         "otel.status_code" = Empty,

@@ -2,7 +2,11 @@
 
 use crate::{emulator, folder, run};
 use serde_json::{Value, json};
-use std::process::Command;
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    process::{Command, Stdio},
+};
 
 #[test]
 fn an_invalid_file_is_named_and_exits_with_2() {
@@ -73,7 +77,8 @@ fn an_unknown_command_is_named_in_the_error() {
 #[test]
 fn the_url_placeholder_is_replaced_in_files_and_environment() {
     let folder = folder(&[("m.json", json!({"deep": ["{{EMULATOR_URL}}/sample"]}))]);
-    let script = "echo url=$EMULATOR_URL more=$MORE elasticio=$ELASTICIO_LEFTOVER.; exit 1";
+    // It runs until the test has seen the message.
+    let script = "echo url=$EMULATOR_URL more=$MORE elasticio=$ELASTICIO_LEFTOVER.; until [ -e seen ]; do sleep 0.02; done; exit 1";
     let mut command = Command::new(env!("CARGO_BIN_EXE_emulator"));
     command
         .current_dir(&folder)
@@ -91,7 +96,15 @@ fn the_url_placeholder_is_replaced_in_files_and_environment() {
         "-c",
         script,
     ]);
-    let output = String::from_utf8(command.output().unwrap().stdout).unwrap();
+    let mut running = command.stdout(Stdio::piped()).spawn().unwrap();
+    let mut output = String::new();
+    for line in BufReader::new(running.stdout.take().unwrap()).lines() {
+        output += &(line.unwrap() + "\n");
+        if output.contains("/sample") && output.contains("│ url=") {
+            fs::write(folder.path().join("seen"), "").unwrap();
+        }
+    }
+    running.wait().unwrap();
     let url = output
         .split_once("│ url=")
         .unwrap()

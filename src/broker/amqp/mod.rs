@@ -19,6 +19,7 @@
 //! a third connection, which is open only while locks are used.
 
 mod attempt_error;
+mod blocked;
 mod client;
 mod confirms;
 mod connection;
@@ -59,10 +60,11 @@ use crate::{
     },
     clients::retry::RetryPolicy,
     codes,
-    monitoring::Metrics,
+    monitoring::{Metrics, WaitReason},
     protocol::Headers,
     settings::AmqpSettings,
 };
+use blocked::Blocked;
 use bytes::Bytes;
 use client::Connection;
 use connection::{AmqpThread, ConnectionRole, Connector, RESPONSE_TIMEOUT};
@@ -217,7 +219,7 @@ impl Amqp {
             closing: self.closing.clone(),
             fatal,
             metrics: self.metrics.clone(),
-            blocked: None,
+            blocked: Blocked::new(self.metrics.waits.of(WaitReason::Blocked).clone()),
             retries: RetryQueue::default(),
             refusal: Refusal::new(settings.refusal_timeout),
             keys: RoutingKeys::new(

@@ -9,6 +9,7 @@
 
 use super::{
     attempt_error::AttemptError,
+    blocked::Blocked,
     connection::{self, ConnectionRole, Connector},
     error::{self, BrokerError, describe},
     pending_publish::PendingPublish,
@@ -21,7 +22,7 @@ use crate::{
     broker::transport::{PublishErrorKind, TransportError},
     clients::retry::RetryPolicy,
     codes,
-    monitoring::{Link, Metrics, WaitReason, Waiting},
+    monitoring::{Link, Metrics},
 };
 use futures_util::StreamExt;
 use lapin::{Error, ErrorKind, Event, types::ShortString};
@@ -47,7 +48,7 @@ pub(super) struct PublishTask {
     pub(super) fatal: watch::Sender<Option<TransportError>>,
     pub(super) metrics: Arc<Metrics>,
     /// Is set while the broker takes no messages because of its alarm.
-    pub(super) blocked: Option<Waiting>,
+    pub(super) blocked: Blocked,
     pub(super) retries: RetryQueue,
     /// How long the broker has been refusing every message.
     pub(super) refusal: Refusal,
@@ -117,7 +118,7 @@ impl PublishTask {
             }
         }
         // The block ends with the connection.
-        self.blocked = None;
+        self.blocked.set(false);
         self.reconnect(backoff).await
     }
 
@@ -129,13 +130,7 @@ impl PublishTask {
         error: &Error,
     ) -> Option<()> {
         let text = BrokerError::new(&self.operation(), error).text().to_owned();
-        tracing::warn!(
-            code = %codes::BROKER_REFUSES,
-            connection = %ConnectionRole::Publish,
-            error = text,
-            "The broker refuses; trying again."
-        );
-        match self.refusal.refused(text) {
+        match self.refusal.refused(ConnectionRole::Publish, text) {
             Ok(delay) => {
                 self.retries.isolate_first();
                 select! {
@@ -177,7 +172,7 @@ impl PublishTask {
         let closing = self.closing.clone();
         let mut events = pin!(channel.connection.events_listener());
         // Nobody heard its events while the channel was opened.
-        self.set_blocked(channel.connection.status().blocked());
+        self.blocked.set(channel.connection.status().blocked());
         let mut in_flight = InFlightPublishes::new(channel);
         let error = loop {
             let paused_until = in_flight.paused_until(self.retries.next_must_go_alone());
@@ -196,6 +191,7 @@ impl PublishTask {
                         break error;
                     }
                 }
+                () = self.blocked.remind() => {}
                 Some(event) = events.next() => {
                     if let Some(error) = self.handle_event(event, channel) {
                         break error;
@@ -404,24 +400,15 @@ impl PublishTask {
                     reason,
                     "The broker blocks publishing; waiting."
                 );
-                self.set_blocked(true);
+                self.blocked.set(true);
             }
             Event::ConnectionUnblocked => {
                 tracing::info!("The broker accepts messages again.");
-                self.set_blocked(false);
+                self.blocked.set(false);
             }
             _ => {}
         }
         None
-    }
-
-    fn set_blocked(&mut self, is_blocked: bool) {
-        let waits = self.metrics.waits.of(WaitReason::Blocked);
-        if is_blocked {
-            self.blocked.get_or_insert_with(|| waits.begin());
-        } else {
-            self.blocked = None;
-        }
     }
 
     fn operation(&self) -> String {

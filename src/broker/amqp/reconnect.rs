@@ -27,6 +27,7 @@ pub(super) struct Refusal {
     /// After this time it is final.
     limit: Duration,
     since: Option<Instant>,
+    attempts: u64,
     delays: Delays,
 }
 
@@ -35,6 +36,7 @@ impl Refusal {
         Self {
             limit,
             since: None,
+            attempts: 0,
             delays: REFUSAL_DELAYS.delays(),
         }
     }
@@ -46,18 +48,35 @@ impl Refusal {
     /// Notes that the broker does not refuse.
     pub(super) fn over(&mut self) {
         if self.since.take().is_some() {
+            self.attempts = 0;
             self.delays = REFUSAL_DELAYS.delays();
         }
     }
 
-    /// Notes a refusal. Returns the delay before the next attempt.
+    /// Notes a refusal, and logs the first attempt, the second, the fourth and so on. Returns the delay before the next
+    /// attempt.
     ///
     /// # Errors
     /// The broker has been refusing for longer than the limit. The error has the broker's text.
-    pub(super) fn refused(&mut self, text: String) -> Result<Duration, TransportError> {
+    pub(super) fn refused(
+        &mut self,
+        role: ConnectionRole,
+        text: String,
+    ) -> Result<Duration, TransportError> {
         let now = Instant::now();
         let end = *self.since.get_or_insert(now) + self.limit;
         let left = end.saturating_duration_since(now);
+        self.attempts += 1;
+        if self.attempts.is_power_of_two() {
+            tracing::warn!(
+                code = %codes::BROKER_REFUSES,
+                connection = %role,
+                attempt = self.attempts,
+                seconds_left = left.as_secs(),
+                error = text,
+                "The broker refuses; trying again."
+            );
+        }
         if left.is_zero() {
             let seconds = self.limit.as_secs_f32();
             return Err(TransportError(format!(
@@ -88,14 +107,7 @@ pub(super) async fn reopen<T, F: Future<Output = Result<T, BrokerError>>>(
                 return Ok(opened);
             }
             Err(BrokerError::Permanent(text) | BrokerError::Refused(text)) => {
-                tracing::warn!(
-                    code = %codes::BROKER_REFUSES,
-                    connection = %role,
-                    attempt,
-                    error = text,
-                    "The broker refuses; trying again."
-                );
-                sleep(refusal.refused(text)?).await;
+                sleep(refusal.refused(role, text)?).await;
             }
             Err(BrokerError::Transient(text) | BrokerError::LimitReached(text)) => {
                 refusal.over();
@@ -190,7 +202,7 @@ mod tests {
             let start = Instant::now();
             let mut attempts = 0;
             let error = loop {
-                match refusal.refused("no queue".into()) {
+                match refusal.refused(ConnectionRole::Consume, "no queue".into()) {
                     Ok(delay) => {
                         assert!(delay <= Duration::from_secs(2), "{delay:?}");
                         attempts += 1;
@@ -206,7 +218,9 @@ mod tests {
                 "no queue (tried for 60 s, ELASTICIO_REFUSAL_TIMEOUT)"
             );
             refusal.over();
-            let first = refusal.refused("again".into()).unwrap();
+            let first = refusal
+                .refused(ConnectionRole::Consume, "again".into())
+                .unwrap();
             assert!(first <= Duration::from_millis(200), "{first:?}");
             refusal.over();
         }

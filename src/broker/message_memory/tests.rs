@@ -59,8 +59,8 @@ impl Message {
 }
 
 proptest! {
-    /// Whatever happens: the bodies that are in memory fit, messages get theirs in order, none waits without a reason, and
-    /// all memory comes back.
+    /// Whatever happens: the bodies that are in memory fit, messages get theirs in order, each waits only for messages that
+    /// have theirs, and all memory comes back.
     #[test]
     fn bodies_fit_and_none_waits_for_ever(steps in prop::collection::vec(step(), 1..60)) {
         let memory = memory(16 * MIB);
@@ -72,7 +72,7 @@ proptest! {
                     if memory.take(cost) {
                         let delivered = Delivered(memory.clone(), cost);
                         let memory = memory.clone();
-                        let wait = async move { memory.room_for_body(own, body).await };
+                        let wait = async move { memory.room_for_body(body).await };
                         messages.push(Message::Waits(delivered, Box::pin(wait)));
                     }
                 }
@@ -102,27 +102,42 @@ proptest! {
                 }
             }
             let bodies = messages.iter().map(Message::body).sum::<usize>();
-            prop_assert!(bodies <= 16 * MIB, "{bodies}");
-            let is_working = messages.iter().any(|message| matches!(message, Message::Works(..)));
-            prop_assert!(is_working || messages.is_empty(), "all wait");
+            prop_assert!(bodies <= 16 * MIB && memory.used() <= 2 * 16 * MIB, "{bodies}");
+            let has_body = messages.iter().any(|message| message.body() > 0);
+            prop_assert!(has_body || !is_blocked, "it waits for messages that may wait for it");
+            prop_assert_eq!(memory.bodies.load(SeqCst), bodies);
         }
         messages.clear();
         prop_assert_eq!((memory.used(), memory.waiting.load(SeqCst)), (0, 0));
     }
 }
 
+/// The others may be deliveries that nobody can process before this message.
 #[test]
-fn messages_that_arrive_later_do_not_get_what_another_waits_for() {
+fn one_body_at_a_time_waits_for_nothing() {
     let memory = memory(16 * MIB);
-    assert!(memory.take(10 * MIB));
-    let mut wait = Box::pin(memory.room_for_body(0, 2 * MIB));
-    assert!((&mut wait).now_or_never().is_none());
-    assert!(!memory.take(MIB), "it is for the one that waits");
-    memory.give_back(10 * MIB);
-    let room = wait.now_or_never().unwrap();
-    assert!(memory.take(MIB));
-    drop(room);
-    assert_eq!(memory.used(), MIB);
+    assert!(memory.take(16 * MIB));
+    let first = memory.room_for_body(3 * MIB).now_or_never().unwrap();
+    assert!(!memory.take(1), "no further message arrives");
+    let mut second = Box::pin(memory.room_for_body(10));
+    assert!((&mut second).now_or_never().is_none());
+    drop(first);
+    assert!(second.now_or_never().is_some());
+    assert_eq!(memory.used(), 16 * MIB);
+}
+
+#[test]
+fn a_small_body_does_not_overtake_one_that_waits() {
+    let memory = memory(16 * MIB);
+    let first = BodyRoom::empty(&memory);
+    assert!(first.grow_to(2 * MIB));
+    let mut large = Box::pin(memory.room_for_body(3 * MIB));
+    assert!((&mut large).now_or_never().is_none());
+    let small = BodyRoom::empty(&memory);
+    assert!(!small.grow_to(1000));
+    drop(first);
+    assert!(large.now_or_never().is_some());
+    assert!(small.grow_to(1000));
 }
 
 #[test]
@@ -147,10 +162,11 @@ fn a_room_grows_if_there_is_memory_and_shrinks_to_what_is_needed() {
 fn a_dropped_wait_takes_nothing() {
     let memory = memory(16 * MIB);
     assert!(memory.take(16 * MIB));
-    let mut first = Box::pin(memory.room_for_body(0, MIB));
-    let mut second = Box::pin(memory.room_for_body(0, MIB));
+    let body = memory.room_for_body(MIB).now_or_never().unwrap();
+    let mut first = Box::pin(memory.room_for_body(MIB));
+    let mut second = Box::pin(memory.room_for_body(MIB));
     assert!((&mut first).now_or_never().is_none() && (&mut second).now_or_never().is_none());
     drop(first);
-    memory.give_back(16 * MIB);
+    drop(body);
     assert!(second.now_or_never().is_some());
 }

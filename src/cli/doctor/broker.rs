@@ -153,7 +153,7 @@ fn keys(rebounds: Option<(String, bool)>) -> [Finding; 4] {
     };
     let ask = |key: &str| {
         format!(
-            "look at the bindings of the exchange as an administrator, or in the log of the step for \"unbound\": {key}"
+            "look at the bindings of the exchange as an administrator, or in the log of the step for \"no queue is bound\": {key}"
         )
     };
     [

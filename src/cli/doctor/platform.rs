@@ -233,11 +233,12 @@ fn stored_tokens(resolved: &ResolvedConfig, config: &Value) -> Finding {
         .expires_at()
         .is_some_and(|expiry| expiry <= SystemTime::now());
     match (record.refresh_token().is_some(), is_expired) {
-        (true, _) => Finding::ok(
+        (true, _) => Finding::unknown(
             "credential",
             format!(
                 "{field} has a refresh token; whether the provider takes it cannot be told without using it up"
             ),
+            "look in the log of the step for reauth-required: then the user has to connect the account again",
         ),
         (false, true) => Finding::error(
             "credential",

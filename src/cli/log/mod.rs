@@ -72,6 +72,12 @@ pub(crate) fn init(
     }
 }
 
+/// Returns a text of several lines whose characters cannot control a terminal.
+pub(crate) fn escaped_lines(text: &str) -> String {
+    let lines: Vec<_> = text.lines().map(pretty::escaped).collect();
+    lines.join("\n")
+}
+
 /// Waits until the log is written, for at most one second. Called before the process ends.
 pub(crate) fn flush() {
     if let Some(writer) = WRITER.get() {

@@ -114,7 +114,7 @@ fn without_quotes(json: &str) -> &str {
 }
 
 /// Escapes what a terminal might obey: control characters, and those that change the direction of a text.
-fn escaped(text: &str) -> Cow<'_, str> {
+pub(super) fn escaped(text: &str) -> Cow<'_, str> {
     if !text.contains(is_obeyed) {
         return text.into();
     }

@@ -27,11 +27,10 @@ pub(crate) async fn execute(
     mut request: Request,
     resends: u32,
 ) -> reqwest::Result<Response> {
-    let message = trace::current();
-    if message.is_none() {
+    if trace::current().is_none() {
         return client.execute(request).await;
     }
-    let span = of_request(&message, &request, resends);
+    let span = of_request(&request, resends);
     if !is_signed(&request) {
         trace::hand_on(&span, |name, value| set_header(&mut request, name, value));
     }
@@ -40,11 +39,11 @@ pub(crate) async fn execute(
     sent
 }
 
-fn of_request(message: &Span, request: &Request, resends: u32) -> Span {
+/// Returns a span below the current one. Those that are not in the trace are passed over.
+fn of_request(request: &Request, resends: u32) -> Span {
     let (method, url) = (request.method().as_str(), request.url());
     tracing::debug_span!(
         target: trace::TARGET,
-        parent: message,
         "request",
         "otel.name" = method,
         "otel.kind" = "client",

@@ -20,6 +20,7 @@ use crate::{
     protocol::StepIdentity,
     settings::{MemoryShares, Mode, Settings},
 };
+use futures_util::FutureExt;
 use http_double::{PreparedResponse, ScriptedDouble};
 use tokio::{sync::mpsc, time::Instant};
 
@@ -272,19 +273,18 @@ async fn a_wait_for_memory_to_download_a_body_is_named_in_the_log() {
     let client = || http::client_without_redirects().unwrap();
     let storage = settings(&variables).object_storage.unwrap();
     let storage = ObjectStorage::new(client(), client(), &storage, None, &StepIdentity::default());
-    let (mut memory, mut taken) = (None, 0);
+    let (mut memory, mut other) = (None, None);
     let full = |engine: &mut Engine<MemoryTransport>| {
         engine.bodies = BodyStorage(Some(storage));
         let shared = memory.insert(engine.transport.memory().clone());
-        taken = shared.free();
-        assert!(shared.take(taken));
+        other = shared.room_for_body(usize::MAX).now_or_never();
     };
     let mut rig = Rig::changed(component, &variables, 0, full).await;
-    let memory = memory.unwrap();
+    let (memory, other) = (memory.unwrap(), other.unwrap());
     let plain = r#"{"headers":{"x-ipaas-object-storage-id":"1"},"body":{}}"#;
     let body = rig.cipher.encrypt(plain.into(), Encoding::Raw);
     let delivery = rig.broker.deliver(headers("1"), body.into());
-    while memory.used() == taken {
+    while memory.waiting() == 0 {
         tokio::task::yield_now().await;
     }
     tokio::time::pause();
@@ -293,7 +293,7 @@ async fn a_wait_for_memory_to_download_a_body_is_named_in_the_log() {
     assert_eq!(log.count(&[line]), 2, "{}", log.text());
     log.assert_one(&[line, "messageId=\"1\"", "seconds=600"]);
     tokio::time::resume();
-    memory.give_back(taken);
+    drop(other);
     assert_eq!(rig.confirm(Route::Data).await, stored);
     rig.assert_settled(delivery, Verdict::Acknowledged).await;
     assert_eq!(memory.used(), 0);

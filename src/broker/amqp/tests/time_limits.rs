@@ -169,8 +169,13 @@ async fn a_queue_that_stays_away_ends_consuming_in_a_minute() {
         assert!(error.contains(text), "{error}");
     }
     assert!((60..62).contains(&took), "{took}");
-    let attempts = world.log.count(&["The broker refuses; trying again."]);
-    assert!((30..=70).contains(&attempts), "{attempts}");
+    // The attempts 1, 2, 4, 8, 16 and 32.
+    let line = "The broker refuses; trying again.";
+    assert_eq!(world.log.count(&[line]), 6, "{}", world.log.text());
+    world
+        .log
+        .assert_one(&[line, "attempt=1 ", "seconds_left=60"]);
+    world.log.assert_one(&[line, "attempt=32 "]);
     amqp.close().await;
 }
 
