@@ -160,7 +160,7 @@ async fn crash(run: &Run<'_>, times: usize) -> anyhow::Result<()> {
 }
 
 /// Evaluates an Erlang expression with `Q`, the input queue. If it finds nothing, such as a consumer, because the step is
-/// starting, it is evaluated again.
+/// starting, it is evaluated again. If the step does not consume again, no more faults are ordered: its messages hang.
 async fn for_the_queue(run: &Run<'_>, times: usize, expression: &str) -> anyhow::Result<()> {
     let find = format!(
         "Q <- rabbit_amqqueue:list(), element(4, amqqueue:get_name(Q)) =:= <<\"{INPUT}\">>"
@@ -169,7 +169,9 @@ async fn for_the_queue(run: &Run<'_>, times: usize, expression: &str) -> anyhow:
     for _ in 0..times {
         let start = Instant::now();
         while run.stage.broker.evaluate(&expression).await?.trim() != "true" {
-            ensure!(start.elapsed() < RESTART, "the queue has no consumer");
+            if start.elapsed() > RESTART {
+                return Ok(());
+            }
             sleep(GAP / 10).await;
         }
         sleep(GAP).await;
