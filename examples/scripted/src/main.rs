@@ -104,6 +104,7 @@ async fn carry_out(
         }
         "getInSpan" => {
             let get = sailor::http::send(cx.http().get(text()));
+            let get = get.instrument(tracing::debug_span!("details"));
             get.instrument(tracing::info_span!("look up", items = 1))
                 .await?;
             Ok(())

@@ -193,17 +193,21 @@ async fn a_sampler_decides_about_new_traces() {
 
 #[tokio::test]
 async fn spans_of_the_component_are_in_the_trace() {
-    let (collector, api) = (TraceCollector::start(0).await, api().await);
-    let rig = traced(&collector).await;
-    rig.send(json!([["getInSpan", api.url()]]));
-    let component = rig.start();
-    rig.settled().await;
-    let spans = rig.spans_after(component, &collector).await;
-    let spans: Vec<_> = spans.iter().collect();
-    let own = named(&spans, "look up");
-    assert_eq!(own.parent, named(&spans, "process script").id);
-    own.assert_has(&[("items", "1")]);
-    assert_eq!(named(&spans, "GET").parent, own.id);
+    // A span for debugging is only in the log, whatever its level.
+    for level in ["info", "debug"] {
+        let (collector, api) = (TraceCollector::start(0).await, api().await);
+        let rig = traced(&collector).await.variable("LOG_LEVEL", level);
+        rig.send(json!([["getInSpan", api.url()]]));
+        let component = rig.start();
+        rig.settled().await;
+        let spans = rig.spans_after(component, &collector).await;
+        let spans: Vec<_> = spans.iter().collect();
+        let own = named(&spans, "look up");
+        assert_eq!(own.parent, named(&spans, "process script").id);
+        own.assert_has(&[("items", "1")]);
+        assert_eq!(named(&spans, "GET").parent, own.id);
+        assert!(spans.iter().all(|span| span.name != "details"));
+    }
 }
 
 #[tokio::test]
