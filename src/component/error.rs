@@ -146,13 +146,10 @@ pub(crate) fn code_of(error: &anyhow::Error) -> Option<Code> {
         .or_else(|| find(error).map(|_: &SettingsError| codes::INVALID_SETTINGS))
 }
 
-/// Returns the report of an error of a module. It has a code if the runtime has raised the error.
+/// Returns the report of an error of a module. It has the code of the runtime's error, if that was the cause.
 pub(crate) fn report_of(error: &anyhow::Error) -> ErrorReport {
-    let report = ErrorReport::from_error(error);
-    match code_of(error) {
-        Some(code) => report.with_code(code),
-        None => report,
-    }
+    let code = code_of(error).unwrap_or(codes::MODULE_FAILED);
+    ErrorReport::from_error(error).with_code(code)
 }
 
 /// Finds a marker in an error's chain: a context that was added, or a cause.

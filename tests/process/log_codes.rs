@@ -37,13 +37,13 @@ async fn a_message_that_cannot_be_read_has_one_code_everywhere() {
 }
 
 #[tokio::test]
-async fn an_error_of_the_module_has_no_code() {
+async fn an_error_of_the_module_has_the_code_for_that() {
     let rig = scripted(1).await;
     rig.send(json!([["throw", "no"]]));
     let component = rig.start();
     let error = rig.events(EventKind::Error, 1).await[0].body["error"].clone();
     let stack = error["stack"].as_str().unwrap();
-    assert!(stack.starts_with("Error: "), "{error}");
+    assert!(stack.starts_with("Error [module-failed]: no"), "{error}");
     component.stop().await;
 }
 
