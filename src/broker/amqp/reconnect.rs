@@ -20,6 +20,9 @@ const DELAYS: RetryPolicy =
 const REFUSAL_DELAYS: RetryPolicy =
     RetryPolicy::doubling(Duration::from_millis(100), Duration::from_secs(1)).with_jitter();
 
+/// A refusal that lasts is in the log at least this often.
+const REMINDER: Duration = Duration::from_secs(300);
+
 /// How long the broker has been refusing: the queue, the exchange or the virtual host is missing, or the user's rights
 /// are. Whoever removed them may bring them back, such as a platform that makes its queues anew.
 #[derive(Debug)]
@@ -28,6 +31,7 @@ pub(super) struct Refusal {
     limit: Duration,
     since: Option<Instant>,
     attempts: u64,
+    told: Option<Instant>,
     delays: Delays,
 }
 
@@ -37,6 +41,7 @@ impl Refusal {
             limit,
             since: None,
             attempts: 0,
+            told: None,
             delays: REFUSAL_DELAYS.delays(),
         }
     }
@@ -49,12 +54,13 @@ impl Refusal {
     pub(super) fn over(&mut self) {
         if self.since.take().is_some() {
             self.attempts = 0;
+            self.told = None;
             self.delays = REFUSAL_DELAYS.delays();
         }
     }
 
-    /// Notes a refusal, and logs the first attempt, the second, the fourth and so on. Returns the delay before the next
-    /// attempt.
+    /// Notes a refusal. Logs the first attempt, the second, the fourth and so on, and one every five minutes. Returns the delay
+    /// before the next attempt.
     ///
     /// # Errors
     /// The broker has been refusing for longer than the limit. The error has the broker's text.
@@ -67,7 +73,9 @@ impl Refusal {
         let end = *self.since.get_or_insert(now) + self.limit;
         let left = end.saturating_duration_since(now);
         self.attempts += 1;
-        if self.attempts.is_power_of_two() {
+        let is_due = |told: Instant| now.duration_since(told) >= REMINDER;
+        if self.attempts.is_power_of_two() || self.told.is_some_and(is_due) {
+            self.told = Some(now);
             tracing::warn!(
                 code = %codes::BROKER_REFUSES,
                 connection = %role,
@@ -193,6 +201,20 @@ mod tests {
         tokio::time::advance(STABLE_AFTER).await;
         assert_eq!(backoff.next_delay(), None);
         assert!(backoff.next_delay().unwrap() <= Duration::from_millis(200));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refusal_that_lasts_is_told_every_five_minutes() {
+        let log = crate::captured_log::CapturedLog::begin();
+        let mut refusal = Refusal::new(Duration::from_secs(7200));
+        let start = Instant::now();
+        while start.elapsed() < Duration::from_secs(3600) {
+            let delay = refusal.refused(ConnectionRole::Consume, "no queue".into());
+            sleep(delay.unwrap()).await;
+        }
+        let told = log.count(&["The broker refuses; trying again."]);
+        // About 4000 attempts: 12 doublings in the first 40 minutes, and the gaps between the last ones.
+        assert!((12..=24).contains(&told), "{told}");
     }
 
     #[tokio::test(start_paused = true)]
