@@ -40,11 +40,12 @@ async fn the_doctor_reaches_the_token_endpoint_and_uses_no_token() {
         level == "ok" && found.contains(&connected.provider().token_url()),
         "{level}: {found}"
     );
-    let [level, found, _] = connected.finding("credential").await;
+    let [level, found, remedy] = connected.finding("credential").await;
     assert!(
-        level == "ok" && found.contains("without using it up"),
+        level == "unknown" && found.contains("without using it up"),
         "{level}: {found}"
     );
+    assert!(remedy.contains("reauth-required"), "{remedy}");
     assert!(connected.rig.has_spendable_token());
 }
 
