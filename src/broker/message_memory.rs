@@ -71,17 +71,13 @@ impl MessageMemory {
 
     pub(crate) fn give_back(&self, bytes: usize) {
         self.used.fetch_sub(bytes, SeqCst);
-        self.wake();
-    }
-
-    /// Ends waits whose condition holds now.
-    pub(crate) fn wake(&self) {
+        // Mostly nothing waits, and then no lock is taken.
         if self.is_awaited.load(SeqCst) && self.is_awaited.swap(false, SeqCst) {
             self.freed.notify_waiters();
         }
     }
 
-    /// Waits until `condition` holds. It is checked whenever memory is given back, and at each [`wake`](Self::wake).
+    /// Waits until `condition` holds. It is checked whenever memory is given back.
     ///
     /// # Cancel safety
     /// Dropping the future loses nothing.
