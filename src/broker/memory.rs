@@ -10,8 +10,8 @@ mod faults;
 use super::{
     message_memory::MessageMemory,
     transport::{
-        Confirm, ConfirmSender, Deliveries, Delivery, Generation, Publication,
-        ReboundLimitExceeded, SettleOutcome, Transport, TransportError, Verdict,
+        ConfirmSender, Deliveries, Delivery, Generation, Publication, ReboundLimitExceeded,
+        SettleOutcome, Transport, TransportError, Verdict,
     },
 };
 use crate::{protocol::Headers, settings::MemoryShares};
@@ -71,8 +71,7 @@ pub(crate) enum Done {
 
 impl Published {
     pub(crate) fn confirm(self) {
-        // The engine may have stopped waiting.
-        let _ = self.confirm.send(Ok(()));
+        self.confirm.send(Ok(()));
     }
 }
 
@@ -160,25 +159,27 @@ impl Transport for MemoryTransport {
         &self.memory
     }
 
-    fn publish(&self, publication: Publication) -> Confirm {
-        self.send(What::Event(publication))
+    fn publish_to(&self, publication: Publication, confirm: ConfirmSender) {
+        self.send(What::Event(publication), confirm);
     }
 
-    fn rebound(
+    fn rebound_to(
         &self,
         handle: &Handle,
         _body: Bytes,
         reason: &str,
-    ) -> Result<Confirm, ReboundLimitExceeded> {
+        confirm: impl FnOnce() -> ConfirmSender,
+    ) -> Result<(), ReboundLimitExceeded> {
         let mut state = lock(&self.state);
         if state.rebounds_left == 0 {
             return Err(ReboundLimitExceeded);
         }
         state.rebounds_left -= 1;
-        Ok(self.send(What::Rebound(handle.delivery, reason.to_owned())))
+        self.send(What::Rebound(handle.delivery, reason.to_owned()), confirm());
+        Ok(())
     }
 
-    async fn settle(&self, handle: &Handle, verdict: Verdict) -> SettleOutcome {
+    fn settle(&self, handle: &Handle, verdict: Verdict) -> SettleOutcome {
         if handle.generation < lock(&self.state).generation.number {
             return SettleOutcome::NotSent;
         }
@@ -202,16 +203,12 @@ impl Transport for MemoryTransport {
 }
 
 impl MemoryTransport {
-    fn send(&self, what: What) -> Confirm {
-        let (sender, confirm) = Confirm::channel();
-        let published = Published {
-            what,
-            confirm: sender,
-        };
-        if let Some(sender) = &*lock(&self.published) {
+    fn send(&self, what: What, confirm: ConfirmSender) {
+        let published = Published { what, confirm };
+        let sender = lock(&self.published).clone();
+        // Without a receiver the confirm is dropped, and resolves as closed.
+        if let Some(sender) = sender {
             let _ = sender.send(published);
         }
-        // Otherwise the sender is dropped, and the confirm resolves as closed.
-        confirm
     }
 }

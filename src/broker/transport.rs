@@ -7,7 +7,6 @@
 use super::message_memory::MessageMemory;
 use crate::{
     codes::{self, Code},
-    monitoring::trace,
     protocol::{Headers, MAX_LOGGED_ID, truncated},
 };
 use bytes::Bytes;
@@ -22,7 +21,6 @@ use std::{
     task::{Context, Poll},
 };
 use tokio::sync::{Notify, mpsc, oneshot};
-use tracing::Span;
 
 /// One message as the broker delivered it. `H` is the adapter's handle to settle it.
 pub(crate) struct Delivery<H> {
@@ -124,14 +122,13 @@ pub enum Verdict {
     Rejected,
 }
 
-/// Whether a verdict reached the broker.
+/// Whether a verdict is on its way to the broker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SettleOutcome {
+    /// It is sent, unless the generation ends first. Only a round trip proves that it has arrived.
     Sent,
     /// Nothing was sent, because the delivery's generation is over. The broker will deliver the message again.
     NotSent,
-    /// The generation ended, or the broker stopped responding, while the verdict was sent. It may have arrived.
-    Unknown,
 }
 
 /// Where an event goes.
@@ -170,6 +167,14 @@ pub(crate) struct PublishError {
 }
 
 impl PublishError {
+    fn closed() -> Self {
+        Self {
+            message_id: String::new(),
+            reason: "the connection was closed on shutdown".into(),
+            kind: PublishErrorKind::Closed,
+        }
+    }
+
     /// Returns the code of this error, for log lines and error events.
     pub(crate) fn code(&self) -> Code {
         match self.kind {
@@ -204,7 +209,7 @@ pub(crate) enum PublishErrorKind {
 
 impl PublishErrorKind {
     /// The kind in traces.
-    fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Unbound => "unbound",
             Self::HeadersTooLarge => "headers_too_large",
@@ -225,55 +230,75 @@ pub(crate) struct ReboundLimitExceeded;
 #[error("{0}")]
 pub(crate) struct TransportError(pub(crate) String);
 
-/// Resolves when the broker has confirmed a publish, or when it is certain that it will not be confirmed.
+/// What became of a publish: the broker has confirmed it, or it is certain that it will not be confirmed.
+pub(crate) type PublishResult = Result<(), PublishError>;
+
+/// Resolves when it is known what became of a publish.
 ///
 /// Dropping it does not cancel the publish.
 #[derive(Debug)]
-pub(crate) struct Confirm {
-    receiver: oneshot::Receiver<Result<(), PublishError>>,
-    /// The publish in the trace of the message.
-    span: Span,
+pub(crate) struct Confirm(oneshot::Receiver<PublishResult>);
+
+/// Tells what became of a publish, exactly once. If it is dropped before, it tells that the transport is closed.
+pub(crate) struct ConfirmSender(Option<Receiver>);
+
+enum Receiver {
+    Confirm(oneshot::Sender<PublishResult>),
+    Call(Box<dyn FnOnce(PublishResult) + Send + Sync>),
 }
 
-/// Resolves the [`Confirm`] that was created with it.
-pub(crate) type ConfirmSender = oneshot::Sender<Result<(), PublishError>>;
+impl ConfirmSender {
+    /// Calls `on_end`. That happens on the thread of the broker's connections, so it must not take long.
+    pub(crate) fn calling(on_end: impl FnOnce(PublishResult) + Send + Sync + 'static) -> Self {
+        Self(Some(Receiver::Call(Box::new(on_end))))
+    }
+
+    pub(crate) fn send(mut self, result: PublishResult) {
+        self.tell(result);
+    }
+
+    /// Returns whether nobody waits for the result any more.
+    pub(crate) fn is_closed(&self) -> bool {
+        matches!(&self.0, Some(Receiver::Confirm(sender)) if sender.is_closed())
+    }
+
+    fn tell(&mut self, result: PublishResult) {
+        match self.0.take() {
+            Some(Receiver::Confirm(sender)) => drop(sender.send(result)),
+            Some(Receiver::Call(on_end)) => on_end(result),
+            None => {}
+        }
+    }
+}
+
+impl Drop for ConfirmSender {
+    fn drop(&mut self) {
+        if self.0.is_some() {
+            self.tell(Err(PublishError::closed()));
+        }
+    }
+}
 
 impl Confirm {
     pub(crate) fn channel() -> (ConfirmSender, Self) {
         let (sender, receiver) = oneshot::channel();
-        let span = Span::none();
-        (sender, Self { receiver, span })
-    }
-
-    /// The same as a part of a trace: the span ends with it.
-    pub(crate) fn with_span(self, span: Span) -> Self {
-        Self { span, ..self }
+        let sender = ConfirmSender(Some(Receiver::Confirm(sender)));
+        (sender, Self(receiver))
     }
 
     /// A confirm that has resolved already.
-    pub(crate) fn ready(result: Result<(), PublishError>) -> Self {
+    pub(crate) fn ready(result: PublishResult) -> Self {
         let (sender, confirm) = Self::channel();
-        let _ = sender.send(result);
+        sender.send(result);
         confirm
     }
 }
 
 impl Future for Confirm {
-    type Output = Result<(), PublishError>;
+    type Output = PublishResult;
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        Pin::new(&mut self.receiver).poll(cx).map(|result| {
-            let result = result.unwrap_or_else(|_| {
-                Err(PublishError {
-                    message_id: String::new(),
-                    reason: "the connection was closed on shutdown".into(),
-                    kind: PublishErrorKind::Closed,
-                })
-            });
-            if let Err(error) = &result {
-                trace::fail(&self.span, error.kind.name());
-            }
-            result
-        })
+        let result = Pin::new(&mut self.0).poll(cx);
+        result.map(|result| result.unwrap_or_else(|_| Err(PublishError::closed())))
     }
 }
 
@@ -297,24 +322,42 @@ pub(crate) trait Transport: Send + Sync + 'static {
     /// Returns the memory that messages take.
     fn memory(&self) -> &Arc<MessageMemory>;
 
-    /// Queues an event. Events are published in the order of these calls; a retried one is published later.
-    fn publish(&self, publication: Publication) -> Confirm;
+    /// Queues an event. Events are published in the order of these calls; a retried one is published later. `confirm` is
+    /// told what became of it.
+    fn publish_to(&self, publication: Publication, confirm: ConfirmSender);
+
+    /// The same. The result resolves when it is known what became of the event.
+    fn publish(&self, publication: Publication) -> Confirm {
+        let (sender, confirm) = Confirm::channel();
+        self.publish_to(publication, sender);
+        confirm
+    }
 
     /// Queues the message itself to be delivered again later, with its own bytes and headers (wire-contract: Rebounds,
     /// wire-contract: Rebound expiration).
+    fn rebound_to(
+        &self,
+        handle: &Self::Handle,
+        body: Bytes,
+        reason: &str,
+        confirm: impl FnOnce() -> ConfirmSender,
+    ) -> Result<(), ReboundLimitExceeded>;
+
+    /// The same. The result resolves when it is known what became of the message.
+    #[cfg(test)]
     fn rebound(
         &self,
         handle: &Self::Handle,
         body: Bytes,
         reason: &str,
-    ) -> Result<Confirm, ReboundLimitExceeded>;
+    ) -> Result<Confirm, ReboundLimitExceeded> {
+        let (sender, confirm) = Confirm::channel();
+        self.rebound_to(handle, body, reason, || sender)?;
+        Ok(confirm)
+    }
 
-    /// Tells the broker the verdict on a delivery.
-    fn settle(
-        &self,
-        handle: &Self::Handle,
-        verdict: Verdict,
-    ) -> impl Future<Output = SettleOutcome> + Send;
+    /// Tells the broker the verdict on a delivery. Does not wait until it is written.
+    fn settle(&self, handle: &Self::Handle, verdict: Verdict) -> SettleOutcome;
 
     /// Returns whether events can still be published. After an error that ended only the deliveries, running messages can
     /// be finished.

@@ -16,7 +16,9 @@ use super::{
     spans,
 };
 use crate::{
-    broker::transport::{Confirm, ReboundLimitExceeded, Route, Transport, Verdict},
+    broker::transport::{
+        Confirm, ConfirmSender, PublishError, ReboundLimitExceeded, Route, Transport, Verdict,
+    },
     codes::{self, Code, Coded},
     component::{
         context::BoxFuture,
@@ -37,7 +39,7 @@ use std::sync::{
 };
 use tokio::{runtime::Handle, sync::OnceCell};
 use tokio_util::task::TaskTracker;
-use tracing::Span;
+use tracing::{Instrument, Span};
 
 /// A message that is being processed: what its events have in common, and its verdict.
 pub(super) struct InFlightMessage<T: Transport> {
@@ -45,6 +47,8 @@ pub(super) struct InFlightMessage<T: Transport> {
     number: u64,
     /// The message in its trace, if it has one.
     pub(super) span: Span,
+    /// The message in the log.
+    log_span: Span,
     pub(super) incoming: IncomingHeaders,
     /// The headers that every event has.
     base_headers: Headers,
@@ -80,6 +84,7 @@ impl<T: Transport> InFlightMessage<T> {
             engine,
             number,
             span: trace::current(),
+            log_span: Span::current(),
             incoming,
             base_headers,
             event_ids,
@@ -167,24 +172,25 @@ impl<T: Transport> InFlightMessage<T> {
         let guard = self.track_event();
         let message = self.clone();
         let _waiting = self.waiting.enter();
-        let (published, room) = match event {
-            Event::Data(data) => match self.publish_data(data).await {
-                Ok(published) => published,
-                Err(error) => {
+        let (ending, confirm) = Ending::reported(self, &guard);
+        match event {
+            Event::Data(data) => {
+                if let Err(error) = self.publish_data(data, ending).await {
                     let reporting = guard.spawn(async move { message.report_error(error).await });
                     return Err(reporting.await.context("reporting an error")?);
                 }
-            },
-            Event::Snapshot(state) => self.publish_snapshot(state).await?,
-            Event::UpdateSnapshot(members) => self.publish_snapshot_update(members).await?,
-            Event::HttpReply(reply) => self.publish_reply(&reply).await?,
-            Event::Rebound(reason) => match self.publish_rebound(&*self.handle()?, &reason) {
-                Ok(confirm) => (confirm, None),
-                Err(limit) => {
+            }
+            Event::Snapshot(state) => self.publish_snapshot(state, ending).await?,
+            Event::UpdateSnapshot(members) => {
+                self.publish_snapshot_update(members, ending).await?;
+            }
+            Event::HttpReply(reply) => self.publish_reply(&reply, ending).await?,
+            Event::Rebound(reason) => {
+                if let Err(limit) = self.publish_rebound(&*self.handle()?, &reason, ending) {
                     let reporting = async move { message.report_rebound_limit(&limit).await };
                     return guard.finish(reporting).await;
                 }
-            },
+            }
             Event::Error(report) => {
                 return guard
                     .finish(async move { message.report(&report).await })
@@ -195,27 +201,8 @@ impl<T: Transport> InFlightMessage<T> {
                     .finish(async move { message.save_emitted_keys(keys).await })
                     .await;
             }
-        };
-        Ok(message.wait_for_confirm(guard, published, room))
-    }
-
-    /// Waits for a confirm in a task, even if the module does not wait. If the confirm fails, the message has failed.
-    fn wait_for_confirm(
-        self: Arc<Self>,
-        guard: PendingGuard,
-        published: Confirm,
-        room: Option<TakenRoom>,
-    ) -> Confirm {
-        let (sender, confirm) = Confirm::channel();
-        guard.spawn(async move {
-            let result = published.await;
-            drop(room);
-            if let Err(error) = &result {
-                self.report_error(error.clone().into()).await;
-            }
-            let _ = sender.send(result);
-        });
-        confirm
+        }
+        Ok(confirm)
     }
 
     /// Publishes an event as [`emit`](Self::emit) does. The caller reports a failure to publish data.
@@ -225,16 +212,9 @@ impl<T: Transport> InFlightMessage<T> {
         };
         self.check_time()?;
         let guard = self.track_event();
-        let waiting = self.waiting.enter();
-        let (published, room) = self.publish_data(data).await?;
-        drop(waiting);
-        let (sender, confirm) = Confirm::channel();
-        guard.spawn(async move {
-            let result = published.await;
-            drop(room);
-            // Whoever drops a confirm has its failure reported.
-            let _ = sender.send(result);
-        });
+        let _waiting = self.waiting.enter();
+        let (ending, confirm) = Ending::unreported(self, &guard);
+        self.publish_data(data, ending).await?;
         Ok(confirm)
     }
 
@@ -289,7 +269,7 @@ impl<T: Transport> InFlightMessage<T> {
         }
     }
 
-    async fn publish_data(&self, mut data: Object) -> anyhow::Result<Published> {
+    async fn publish_data(&self, mut data: Object, ending: Ending<T>) -> anyhow::Result<()> {
         let derived = self.derived_id("data", || content_hash(&data));
         let mut own_headers = decode::headers_of(&data);
         data.set("headers", Json::of(&own_headers)?);
@@ -317,7 +297,8 @@ impl<T: Transport> InFlightMessage<T> {
         headers.insert("protocolVersion".into(), version.into());
         self.engine.metrics.events.of(EventLabel::Data).inc();
         let route = custom_key.map_or(Route::Data, Route::Custom);
-        Ok((self.publish(route, headers, body), room))
+        self.publish_to(ending.into_sender(room), route, headers, body);
+        Ok(())
     }
 
     /// Adds the passthrough, and uploads or inlines bodies (wire-contract: Passthrough and lightweight messages).
@@ -370,16 +351,19 @@ impl<T: Transport> InFlightMessage<T> {
         Ok(body.into())
     }
 
-    async fn publish_snapshot(&self, state: Json) -> anyhow::Result<Published> {
+    async fn publish_snapshot(&self, state: Json, ending: Ending<T>) -> anyhow::Result<()> {
         let value = state.parse().context("reading the snapshot back")?;
-        let confirm = self.change_snapshot("snapshot", state, |snapshot| *snapshot = value);
-        Ok(confirm.await)
+        let change = |snapshot: &mut Value| *snapshot = value;
+        self.change_snapshot("snapshot", state, change, ending)
+            .await;
+        Ok(())
     }
 
     async fn publish_snapshot_update(
         &self,
         members: Map<String, Value>,
-    ) -> anyhow::Result<Published> {
+        ending: Ending<T>,
+    ) -> anyhow::Result<()> {
         if members.contains_key("$set") {
             let text = "`$set` is not supported in a snapshot update: give the members themselves";
             return Err(invalid(text).into());
@@ -389,7 +373,9 @@ impl<T: Transport> InFlightMessage<T> {
             Value::Object(snapshot) => snapshot.extend(members),
             other => *other = Value::Object(members),
         };
-        Ok(self.change_snapshot("updateSnapshot", update, merge).await)
+        self.change_snapshot("updateSnapshot", update, merge, ending)
+            .await;
+        Ok(())
     }
 
     async fn change_snapshot(
@@ -397,7 +383,8 @@ impl<T: Transport> InFlightMessage<T> {
         event: &str,
         body: Json,
         change: impl FnOnce(&mut Value),
-    ) -> Published {
+        ending: Ending<T>,
+    ) {
         self.engine.rate_limiters.snapshot.acquire().await;
         let room = self.room(body.as_bytes().len()).await;
         let mut headers = self.new_headers();
@@ -411,10 +398,11 @@ impl<T: Transport> InFlightMessage<T> {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         change(&mut snapshot);
-        (self.publish(Route::Snapshot, headers, body.bytes()), room)
+        let sender = ending.into_sender(room);
+        self.publish_to(sender, Route::Snapshot, headers, body.bytes());
     }
 
-    async fn publish_reply(&self, reply: &HttpReply) -> anyhow::Result<Published> {
+    async fn publish_reply(&self, reply: &HttpReply, ending: Ending<T>) -> anyhow::Result<()> {
         let key = self.incoming.reply_to.clone().context(invalid(
             "Component emitted 'httpReply' event but 'reply_to' was not found in AMQP headers",
         ))?;
@@ -427,22 +415,24 @@ impl<T: Transport> InFlightMessage<T> {
         let body = self.encrypt(plain, Encoding::Base64)?;
         let mut headers = self.new_headers();
         headers.insert("protocolVersion".into(), 1.into());
-        Ok((self.publish(Route::Reply(key), headers, body), room))
+        self.publish_to(ending.into_sender(room), Route::Reply(key), headers, body);
+        Ok(())
     }
 
     fn publish_rebound(
         &self,
         handle: &T::Handle,
         reason: &str,
-    ) -> Result<Confirm, ReboundLimitExceeded> {
+        ending: Ending<T>,
+    ) -> Result<(), ReboundLimitExceeded> {
         let transport = &self.engine.transport;
         let body = self
             .original()
             .body(&self.engine.cipher, self.incoming_encoding());
-        let confirm = transport.rebound(handle, body, reason)?;
+        transport.rebound_to(handle, body, reason, || ending.into_sender(None))?;
         self.engine.metrics.events.of(EventLabel::Rebound).inc();
         self.span.record(spans::REBOUNDED, true);
-        Ok(confirm)
+        Ok(())
     }
 
     /// The handle of the delivery that this message will settle: the one it started with, or a redelivery.
@@ -472,8 +462,67 @@ impl<T: Transport> InFlightMessage<T> {
     }
 }
 
-/// A published event, and its memory.
-type Published = (Confirm, Option<TakenRoom>);
+/// What happens when it is known what became of an event: its memory is given back, its message no longer waits for it, and
+/// its confirm resolves. That is done where the broker's confirm arrives: no task waits for it.
+struct Ending<T: Transport> {
+    message: Arc<InFlightMessage<T>>,
+    guard: PendingGuard,
+    sender: ConfirmSender,
+    is_reported: bool,
+}
+
+impl<T: Transport> Ending<T> {
+    /// A failure is reported before the confirm resolves, even if the module does not wait for it.
+    fn reported(message: &Arc<InFlightMessage<T>>, guard: &PendingGuard) -> (Self, Confirm) {
+        Self::new(message, guard, true)
+    }
+
+    /// Whoever drops the confirm has a failure reported.
+    fn unreported(message: &Arc<InFlightMessage<T>>, guard: &PendingGuard) -> (Self, Confirm) {
+        Self::new(message, guard, false)
+    }
+
+    fn new(
+        message: &Arc<InFlightMessage<T>>,
+        guard: &PendingGuard,
+        is_reported: bool,
+    ) -> (Self, Confirm) {
+        let (sender, confirm) = Confirm::channel();
+        let ending = Self {
+            message: message.clone(),
+            guard: guard.clone(),
+            sender,
+            is_reported,
+        };
+        (ending, confirm)
+    }
+
+    fn into_sender(self, room: Option<TakenRoom>) -> ConfirmSender {
+        ConfirmSender::calling(move |result| {
+            drop(room);
+            match result {
+                Err(error) if self.is_reported => self.report(error),
+                result => self.sender.send(result),
+            }
+        })
+    }
+
+    fn report(self, error: PublishError) {
+        let Self {
+            message,
+            guard,
+            sender,
+            ..
+        } = self;
+        let engine = message.engine.clone();
+        let log_span = message.log_span.clone();
+        let reporting = async move {
+            message.report_error(error.clone().into()).await;
+            sender.send(Err(error));
+        };
+        guard.spawn_on(reporting.instrument(log_span), &engine.runtime);
+    }
+}
 
 /// The sink of a module's emitter.
 pub(super) struct MessageSink<T: Transport>(pub(super) Arc<InFlightMessage<T>>);

@@ -238,7 +238,6 @@ impl<H> InFlight<H> {
         let is_open = state.settling.remove(&number).is_some();
         match settled {
             SettleOutcome::Sent => state.history.sent(fingerprint, &generation),
-            SettleOutcome::Unknown => {}
             // A redelivery arrived first, and has taken this verdict.
             SettleOutcome::NotSent if !is_open => {}
             SettleOutcome::NotSent => {

@@ -67,6 +67,7 @@ use std::{
     sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
 };
+use tokio::runtime::Handle;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use value_room::ValueRoom;
 
@@ -174,6 +175,8 @@ pub(crate) struct Engine<T: Transport> {
     stopping: CancellationToken,
     /// Is cancelled when nothing more is settled: unfinished messages return to the queue.
     abandoned: CancellationToken,
+    /// What the step runs on.
+    runtime: Handle,
     metrics: Arc<Metrics>,
 }
 

@@ -49,6 +49,7 @@ impl Drop for WaitingEvent<'_> {
 }
 
 /// Keeps its tracker from finishing until an event is confirmed.
+#[derive(Clone)]
 pub(super) struct PendingGuard {
     tracker: TaskTracker,
     _token: TaskTrackerToken,
@@ -68,6 +69,15 @@ impl PendingGuard {
         work: impl Future<Output = R> + Send + 'static,
     ) -> JoinHandle<R> {
         self.tracker.spawn(work.in_current_span())
+    }
+
+    /// Runs `work` in its own task on another thread's runtime.
+    pub(super) fn spawn_on(
+        self,
+        work: impl Future<Output = ()> + Send + 'static,
+        runtime: &Handle,
+    ) {
+        self.tracker.spawn_on(work, runtime);
     }
 
     /// Runs `work` to its end in a task, for events that need more than one publish. They are confirmed when it ends.

@@ -39,24 +39,47 @@ impl<T: Transport> Engine<T> {
     /// Processes deliveries, each in a task of its own, until there are no more or the process is asked to stop.
     pub(super) async fn run(
         self: Arc<Self>,
-        mut deliveries: Deliveries<T::Handle>,
+        deliveries: Deliveries<T::Handle>,
         shutdown: &Shutdown,
     ) -> Result<(), TransportError> {
         let tasks = TaskTracker::new();
         // Dropping this future abandons the tasks too.
         let _abandon = self.abandoned.clone().drop_guard();
-        let broker_error = loop {
-            tokio::select! {
-                biased;
-                () = shutdown.graceful.cancelled() => break None,
-                delivery = deliveries.recv() => match delivery {
-                    Some(Ok(delivery)) => self.accept(delivery, &tasks),
-                    Some(Err(error)) => break Some(error),
-                    None => break None,
-                },
+        // In a task, because this future may run on a thread of its own. The task of a message begins on the thread that
+        // has accepted it, so that its delivery wakes one thread and not two.
+        let mut accepting =
+            TaskTracker::new().spawn(self.clone().accept_all(deliveries, tasks.clone()));
+        let broker_error = tokio::select! {
+            biased;
+            () = shutdown.graceful.cancelled() => None,
+            ended = &mut accepting => match ended {
+                Ok(error) => error,
+                Err(panic) => Some(TransportError(format!("accepting messages: {panic}"))),
+            },
+        };
+        self.stop(accepting, tasks, broker_error).await
+    }
+
+    /// Accepts deliveries until there are no more. Returns the broker's error that has ended them.
+    async fn accept_all(
+        self: Arc<Self>,
+        mut deliveries: Deliveries<T::Handle>,
+        tasks: TaskTracker,
+    ) -> Option<TransportError> {
+        let abandoned = self.abandoned.clone();
+        let accepting = async {
+            loop {
+                match deliveries.recv().await? {
+                    Ok(delivery) => self.accept(delivery, &tasks),
+                    Err(error) => return Some(error),
+                }
             }
         };
-        self.stop(deliveries, tasks, broker_error).await
+        tokio::select! {
+            biased;
+            () = abandoned.cancelled() => None,
+            error = accepting => error,
+        }
     }
 
     /// Starts a task for a delivery.
@@ -99,7 +122,7 @@ impl<T: Transport> Engine<T> {
                     tracing::info!(
                         "A message that is already processed was delivered again; it gets the same verdict"
                     );
-                    self.settle(number, verdict).await;
+                    self.settle(number, verdict);
                 }
             }
             trace::end(&trace::current());
@@ -118,20 +141,20 @@ impl<T: Transport> Engine<T> {
         let Some(deduplication) = &self.deduplication else {
             let message = InFlightMessage::new(self.clone(), number, incoming, None);
             let verdict = self.process_message(message, delivery).await;
-            return self.settle(number, verdict).await;
+            return self.settle(number, verdict);
         };
         let Claim::Process(claimed) = deduplication.claim(&delivery).await else {
             self.metrics.skipped.of(Skipped::Duplicate).inc();
             tracing::info!(
                 "A message that the step has finished before arrived again; it is acknowledged without processing"
             );
-            return self.settle(number, Verdict::Acknowledged).await;
+            return self.settle(number, Verdict::Acknowledged);
         };
         let ids = claimed.event_ids();
         let message = InFlightMessage::new(self.clone(), number, incoming, ids);
         let verdict = self.process_message(message, delivery).await;
         deduplication.end(claimed, verdict).await;
-        self.settle(number, verdict).await;
+        self.settle(number, verdict);
     }
 
     /// Runs the module on a message, and waits until all its events are confirmed. The message is dropped at the end: the
@@ -309,16 +332,16 @@ impl<T: Transport> Engine<T> {
         }
     }
 
-    async fn settle(&self, number: u64, verdict: Verdict) {
+    fn settle(&self, number: u64, verdict: Verdict) {
         let Some(settling) = self.in_flight.begin_settle(number, verdict) else {
             return;
         };
-        let outcome = self.transport.settle(&settling.handle, verdict).await;
+        let outcome = self.transport.settle(&settling.handle, verdict);
         self.in_flight.end_settle(settling, outcome);
         let counted = match (outcome, verdict) {
             (SettleOutcome::Sent, Verdict::Acknowledged) => Outcome::Acknowledged,
             (SettleOutcome::Sent, Verdict::Rejected) => Outcome::Rejected,
-            (SettleOutcome::NotSent | SettleOutcome::Unknown, _) => {
+            (SettleOutcome::NotSent, _) => {
                 tracing::info!(
                     "The connection was lost before the message was settled; the broker will redeliver it"
                 );

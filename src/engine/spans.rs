@@ -7,7 +7,7 @@
 
 use super::{Engine, emit::InFlightMessage};
 use crate::{
-    broker::transport::{Confirm, Delivery, Publication, Route, Transport},
+    broker::transport::{Confirm, ConfirmSender, Delivery, Publication, Route, Transport},
     monitoring::{Label, Outcome, trace},
     protocol::{Headers, IncomingHeaders, MAX_LOGGED_ID, truncated},
     settings::AmqpSettings,
@@ -73,16 +73,30 @@ impl<T: Transport> InFlightMessage<T> {
     pub(super) fn publish(
         &self,
         route: Route,
-        mut headers: Headers,
+        headers: Headers,
         body: impl Into<Bytes>,
     ) -> Confirm {
+        let (sender, confirm) = Confirm::channel();
+        self.publish_to(sender, route, headers, body);
+        confirm
+    }
+
+    /// The same, for a sender of the caller's.
+    pub(super) fn publish_to(
+        &self,
+        mut confirm: ConfirmSender,
+        route: Route,
+        mut headers: Headers,
+        body: impl Into<Bytes>,
+    ) {
         let (transport, body) = (&self.engine.transport, body.into());
         if self.span.is_none() {
-            return transport.publish(Publication {
+            let publication = Publication {
                 route,
                 headers,
                 body,
-            });
+            };
+            return transport.publish_to(publication, confirm);
         }
         let span = of_event(&self.span, &route, &headers, body.len(), &self.engine);
         trace::hand_on(&span, |name, value| {
@@ -93,7 +107,14 @@ impl<T: Transport> InFlightMessage<T> {
             headers,
             body,
         };
-        transport.publish(publication).with_span(span)
+        confirm = ConfirmSender::calling(move |result| {
+            if let Err(error) = &result {
+                trace::fail(&span, error.kind.name());
+            }
+            drop(span);
+            confirm.send(result);
+        });
+        transport.publish_to(publication, confirm);
     }
 }
 

@@ -36,6 +36,7 @@ use crate::{
 use anyhow::Context as _;
 use secrecy::ExposeSecret;
 use std::{sync::Arc, time::Duration};
+use tokio::runtime::Handle;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// How long a process that cannot start may take to publish the reason.
@@ -364,6 +365,7 @@ impl StepStart {
             late_events: TaskTracker::new(),
             stopping: CancellationToken::new(),
             abandoned: CancellationToken::new(),
+            runtime: Handle::current(),
             metrics: self.metrics,
         }
     }

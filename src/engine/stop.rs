@@ -2,12 +2,12 @@
 
 use super::{Engine, metrics};
 use crate::{
-    broker::transport::{Deliveries, Transport, TransportError},
+    broker::transport::{Transport, TransportError},
     codes,
     oauth2::Session,
 };
 use std::{sync::Arc, time::Duration};
-use tokio::time::timeout;
+use tokio::{task::JoinHandle, time::timeout};
 use tokio_util::task::TaskTracker;
 
 /// How long abandoned tasks may take to end: each ends at its next await.
@@ -18,7 +18,7 @@ impl<T: Transport> Engine<T> {
     /// that they cannot publish.
     pub(super) async fn stop(
         self: Arc<Self>,
-        deliveries: Deliveries<T::Handle>,
+        accepting: JoinHandle<Option<TransportError>>,
         tasks: TaskTracker,
         broker_error: Option<TransportError>,
     ) -> Result<(), TransportError> {
@@ -36,7 +36,7 @@ impl<T: Transport> Engine<T> {
                 seconds = shutdown_timeout.as_secs(),
                 "Stopping: running messages are finished"
             );
-            let finished = timeout(shutdown_timeout, self.finish(deliveries, &tasks));
+            let finished = timeout(shutdown_timeout, self.finish(accepting, &tasks));
             if finished.await.is_err() {
                 tracing::warn!(
                     code = %codes::SHUTDOWN_TIMEOUT,
@@ -53,10 +53,11 @@ impl<T: Transport> Engine<T> {
     }
 
     /// Finishes the messages that were delivered, and the events that were emitted for earlier ones.
-    async fn finish(self: &Arc<Self>, mut deliveries: Deliveries<T::Handle>, tasks: &TaskTracker) {
+    async fn finish(&self, accepting: JoinHandle<Option<TransportError>>, tasks: &TaskTracker) {
         self.transport.stop_consuming().await;
-        while let Some(Ok(delivery)) = deliveries.recv().await {
-            self.accept(delivery, tasks);
+        if !accepting.is_finished() {
+            // An error of the broker comes after the last delivery.
+            let _ = accepting.await;
         }
         tasks.close();
         tasks.wait().await;

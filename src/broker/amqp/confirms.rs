@@ -12,7 +12,8 @@ use super::{
     pending_publish::{PendingPublish, message_id},
 };
 use lapin::{
-    Confirmation, message::BasicReturnMessage, options::BasicPublishOptions, types::ShortString,
+    BasicProperties, Confirmation, message::BasicReturnMessage, options::BasicPublishOptions,
+    types::ShortString,
 };
 use std::collections::BTreeMap;
 
@@ -21,10 +22,10 @@ pub(super) fn attempt<'a>(
     channel: &'a Channel,
     exchange: ShortString,
     pending: &PendingPublish,
+    properties: BasicProperties,
 ) -> impl Future<Output = Result<Confirmation, AttemptError>> + Send + use<'a> {
     let routing_key = pending.routing_key.clone();
     let body = pending.body.clone();
-    let properties = pending.properties_to_send();
     let options = BasicPublishOptions {
         mandatory: true,
         immediate: false,
@@ -44,10 +45,10 @@ pub(super) type EndedAttempt = (u64, Result<Confirmation, AttemptError>);
 
 /// The messages that were sent on one channel and are not confirmed, by the number of the attempt.
 #[derive(Default)]
-pub(super) struct UnconfirmedPublishes(BTreeMap<u64, PendingPublish>);
+pub(super) struct UnconfirmedPublishes(BTreeMap<u64, Box<PendingPublish>>);
 
 impl UnconfirmedPublishes {
-    pub(super) fn insert(&mut self, number: u64, pending: PendingPublish) {
+    pub(super) fn insert(&mut self, number: u64, pending: Box<PendingPublish>) {
         self.0.insert(number, pending);
     }
 
@@ -58,7 +59,7 @@ impl UnconfirmedPublishes {
     pub(super) fn confirm(
         &mut self,
         mut ended: Vec<EndedAttempt>,
-    ) -> Vec<(PendingPublish, Result<(), AttemptError>)> {
+    ) -> Vec<(Box<PendingPublish>, Result<(), AttemptError>)> {
         for (number, result) in &ended {
             if let Ok(Confirmation::Ack(Some(returned)) | Confirmation::Nack(Some(returned))) =
                 result
@@ -80,12 +81,12 @@ impl UnconfirmedPublishes {
         confirmed.collect()
     }
 
-    pub(super) fn all_mut(&mut self) -> impl Iterator<Item = &mut PendingPublish> {
+    pub(super) fn all_mut(&mut self) -> impl Iterator<Item = &mut Box<PendingPublish>> {
         self.0.values_mut()
     }
 
     /// Takes out all unconfirmed messages, in the order in which they were sent.
-    pub(super) fn into_all(self) -> impl Iterator<Item = PendingPublish> {
+    pub(super) fn into_all(self) -> impl Iterator<Item = Box<PendingPublish>> {
         self.0.into_values()
     }
 
@@ -112,7 +113,11 @@ fn matches(pending: &PendingPublish, returned: &BasicReturnMessage) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::pending_publish::EventKind, *};
+    use super::{
+        super::pending_publish::{EventKind, Properties},
+        *,
+    };
+    use crate::broker::transport::ConfirmSender;
     use bytes::Bytes;
     use lapin::{
         BasicProperties,
@@ -126,9 +131,11 @@ mod tests {
         BasicProperties::default().with_headers(headers)
     }
 
-    fn pending(key: &str, id: &str) -> PendingPublish {
+    fn pending(key: &str, id: &str) -> Box<PendingPublish> {
         let body = Bytes::from_static(b"body");
-        PendingPublish::new(EventKind::Data, key.into(), properties(id), body).0
+        let properties = Properties::Rebound(Box::new(properties(id)));
+        let confirm = ConfirmSender::calling(drop);
+        PendingPublish::new(EventKind::Data, key.into(), properties, body, confirm)
     }
 
     fn returned(key: &str, id: &str) -> Option<BasicReturnMessage> {
@@ -154,9 +161,10 @@ mod tests {
         unconfirmed
     }
 
-    fn texts(ended: Vec<(PendingPublish, Result<(), AttemptError>)>) -> Vec<String> {
-        let text =
-            |(pending, result): (PendingPublish, _)| format!("{} {result:?}", pending.message_id);
+    fn texts(ended: Vec<(Box<PendingPublish>, Result<(), AttemptError>)>) -> Vec<String> {
+        let text = |(pending, result): (Box<PendingPublish>, _)| {
+            format!("{} {result:?}", pending.message_id)
+        };
         ended.into_iter().map(text).collect()
     }
 

@@ -54,7 +54,7 @@ const ROUNDTRIP_INTERVAL: Duration = Duration::from_millis(250);
 /// A consumer with its channel and connection. Keep it until its deliveries are settled.
 pub(super) struct ConsumerChannel {
     connection: Connection,
-    channel: Channel,
+    channel: Arc<Channel>,
     consumer: Consumer,
     consumers: Consumers,
 }
@@ -90,7 +90,7 @@ impl ConsumerChannel {
         match timeout(RESPONSE_TIMEOUT, opening).await {
             Ok(Ok((channel, consumer))) => Ok(Self {
                 connection,
-                channel,
+                channel: Arc::new(channel),
                 consumer,
                 consumers: Consumers::new(intake),
             }),
@@ -137,7 +137,7 @@ impl ConsumerChannel {
 ///
 /// The request sets the prefetch of later consumers, which it does not change.
 async fn confirm_settlements(
-    channel: Channel,
+    channel: Arc<Channel>,
     prefetch: &AtomicU16,
     generation: &Generation,
 ) -> Infallible {
@@ -301,7 +301,7 @@ impl ConsumeTask {
                 () = channel.consumers.below(self.setting), if is_full => {}
                 next = channel.consumer.next(), if !is_full => match next {
                     Some(Ok(delivery)) => {
-                        let change = self.forward_one(delivery, &channel.consumers, generation);
+                        let change = self.forward_one(delivery, channel, generation);
                         if let Some(change) = change {
                             let again = self.consume_again(channel, change, &prefetch, generation);
                             select! {
@@ -436,7 +436,7 @@ impl ConsumeTask {
                 });
                 continue;
             }
-            let change = self.forward_one(delivery, &channel.consumers, generation);
+            let change = self.forward_one(delivery, channel, generation);
             no_room.extend(change.and_then(|change| change.no_room));
         }
         is_cancelled
@@ -446,9 +446,10 @@ impl ConsumeTask {
     fn forward_one(
         &mut self,
         delivery: ClientDelivery,
-        consumers: &Consumers,
+        channel: &ConsumerChannel,
         generation: &Arc<Generation>,
     ) -> Option<Change> {
+        let consumers = &channel.consumers;
         let size = delivery.data.len();
         let (room, left_out) = consumers.receive(delivery.delivery_tag, size);
         let withheld = match left_out {
@@ -460,7 +461,8 @@ impl ConsumeTask {
             Some(LeftOut::TooLarge(size)) => Some(size),
             None => None,
         };
-        let delivery = delivery::receive(delivery, generation.clone(), room, withheld);
+        let (channel, generation) = (&channel.channel, generation.clone());
+        let delivery = delivery::receive(delivery, channel, generation, room, withheld);
         // Without a receiver the delivery stays unsettled, and the broker takes it back when the connection is closed.
         let _ = self.deliveries.send(Ok(delivery));
         self.prefetch

@@ -1,7 +1,7 @@
 //! A delivery: the part that the engine gets, and the part that is kept to settle or rebound it.
 
 use super::{
-    client::{Acker, Delivery as ClientDelivery},
+    client::{Acker, Channel, Delivery as ClientDelivery},
     intake::Room,
     pending_publish::delivery_mode,
     table,
@@ -12,6 +12,7 @@ use crate::{
     settings::AmqpSettings,
 };
 use bytes::Bytes;
+use futures_util::FutureExt;
 use lapin::{
     BasicProperties,
     options::{BasicAckOptions, BasicRejectOptions},
@@ -19,7 +20,7 @@ use lapin::{
 };
 use std::{
     fmt,
-    sync::Arc,
+    sync::{Arc, Weak},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 use tokio::time::timeout;
@@ -34,7 +35,9 @@ const MAX_EXPIRATION: u128 = u32::MAX as u128;
 /// The adapter's handle of a delivery: the channel to settle it on, the properties to rebound it with, and the memory that
 /// its message takes.
 pub(crate) struct DeliveryHandle {
-    acker: Acker,
+    /// Belongs to the consuming task. A channel that is still held keeps its connection open.
+    channel: Weak<Channel>,
+    tag: u64,
     properties: BasicProperties,
     room: Room,
 }
@@ -42,14 +45,16 @@ pub(crate) struct DeliveryHandle {
 impl fmt::Debug for DeliveryHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("DeliveryHandle")
-            .field("usable", &self.acker.usable())
+            .field("tag", &self.tag)
             .finish_non_exhaustive()
     }
 }
 
-/// Converts a delivery to the engine's type. `withheld` is the size of a body that is too large to be read.
+/// Converts a delivery to the engine's type. `channel` has delivered it, and `withheld` is the size of a body that is too
+/// large to be read.
 pub(super) fn receive(
     delivery: ClientDelivery,
+    channel: &Arc<Channel>,
     generation: Arc<Generation>,
     room: Room,
     withheld: Option<usize>,
@@ -62,7 +67,8 @@ pub(super) fn receive(
         redelivered: delivery.redelivered,
         generation,
         handle: DeliveryHandle {
-            acker: delivery.acker,
+            channel: Arc::downgrade(channel),
+            tag: delivery.delivery_tag,
             properties: delivery.properties,
             room,
         },
@@ -71,28 +77,29 @@ pub(super) fn receive(
 
 impl DeliveryHandle {
     /// Settles on the delivery's own channel. If that channel is lost, the verdict is lost too.
-    pub(super) async fn settle(&self, verdict: Verdict, limit: Duration) -> SettleOutcome {
+    ///
+    /// The verdict is queued behind everything that the connection has still to send, and nothing waits until it is
+    /// written. The client's acker would send it by way of two more tasks.
+    pub(super) fn settle(&self, verdict: Verdict) -> SettleOutcome {
         self.room.release();
-        let (ack, reject) = (
-            BasicAckOptions { multiple: false },
-            BasicRejectOptions { requeue: false },
-        );
-        let settling = async {
-            match verdict {
-                Verdict::Acknowledged => self.acker.ack(ack).await,
-                Verdict::Rejected => self.acker.reject(reject).await,
+        let Some(channel) = self.channel.upgrade() else {
+            return SettleOutcome::NotSent;
+        };
+        // The first poll queues the frame.
+        let queued = match verdict {
+            Verdict::Acknowledged => {
+                let options = BasicAckOptions { multiple: false };
+                channel.basic_ack(self.tag, options).now_or_never()
+            }
+            Verdict::Rejected => {
+                let options = BasicRejectOptions { requeue: false };
+                channel.basic_reject(self.tag, options).now_or_never()
             }
         };
-        // lapin returns `Ok(false)` if it sent nothing.
-        match timeout(limit, settling).await {
-            Ok(Ok(true)) => SettleOutcome::Sent,
-            Ok(Ok(false)) => SettleOutcome::NotSent,
-            Ok(Err(_)) => SettleOutcome::Unknown,
-            Err(_) => {
-                let seconds = limit.as_secs();
-                tracing::warn!(code = %codes::SETTLE_TIMEOUT, seconds, "The connection did not take a verdict in time.");
-                SettleOutcome::Unknown
-            }
+        match queued {
+            // A verdict that fails was not written as a whole.
+            Some(Err(_)) => SettleOutcome::NotSent,
+            Some(Ok(())) | None => SettleOutcome::Sent,
         }
     }
 

@@ -54,7 +54,7 @@ use crate::{
         finished_log::LogReader,
         message_memory::MessageMemory,
         transport::{
-            Confirm, Deliveries, Delivery, Publication, PublishError, PublishErrorKind,
+            ConfirmSender, Deliveries, Delivery, Publication, PublishError, PublishErrorKind,
             ReboundLimitExceeded, Route, SettleOutcome, Transport, TransportError, Verdict,
         },
     },
@@ -72,7 +72,7 @@ use consume_task::{ConsumeTask, ConsumerChannel};
 use error::BrokerError;
 use intake::PrefetchControl;
 use lapin::types::ShortString;
-use pending_publish::{EventKind, PendingPublish, event_properties};
+use pending_publish::{EventKind, PendingPublish, Properties};
 use publish_channel::PublishChannel;
 use publish_task::PublishTask;
 use reconnect::Refusal;
@@ -105,7 +105,7 @@ pub(crate) struct Amqp {
     names: Names,
     connector: Arc<Connector>,
     /// Sends messages to the publishing task.
-    sender: mpsc::UnboundedSender<PendingPublish>,
+    sender: mpsc::UnboundedSender<Box<PendingPublish>>,
     /// The consume connection that was opened at the start; taken when consuming begins.
     unused: Mutex<Option<Connection>>,
     fatal: watch::Receiver<Option<TransportError>>,
@@ -201,7 +201,7 @@ impl Amqp {
 
     fn publish_task(
         &self,
-        receiver: mpsc::UnboundedReceiver<PendingPublish>,
+        receiver: mpsc::UnboundedReceiver<Box<PendingPublish>>,
         fatal: watch::Sender<Option<TransportError>>,
     ) -> PublishTask {
         let (settings, exchange) = (&self.settings, &self.names.exchange);
@@ -279,21 +279,18 @@ impl Amqp {
         self.unused().is_none()
     }
 
-    /// Adds the routing key and the properties to an event for the publishing task.
-    fn prepare(
+    /// Returns the routing key and the properties of an event.
+    fn address(
         &self,
         route: Route,
-        headers: &Headers,
-        body: Bytes,
-    ) -> Result<(PendingPublish, Confirm), (PublishErrorKind, String)> {
-        let kind = event_kind(&route);
+        headers: Headers,
+    ) -> Result<(ShortString, Properties), (PublishErrorKind, String)> {
         let routing_key = self
             .routing_key(route)
             .map_err(|reason| (PublishErrorKind::Other, reason))?;
-        let headers = table::from_json(headers)
+        let properties = Properties::of_event(headers, self.settings.persistent)
             .map_err(|reason| (PublishErrorKind::HeadersTooLarge, reason))?;
-        let properties = event_properties(headers, self.settings.persistent);
-        Ok(PendingPublish::new(kind, routing_key, properties, body))
+        Ok((routing_key, properties))
     }
 
     fn routing_key(&self, route: Route) -> Result<ShortString, String> {
@@ -311,11 +308,10 @@ impl Amqp {
     }
 
     /// Hands a message to the publishing task.
-    fn queue(&self, (mut pending, confirm): (PendingPublish, Confirm)) -> Confirm {
+    fn queue(&self, mut pending: Box<PendingPublish>) {
         pending.queued_at = self.metrics.clock.now();
         // After the task has ended, the message is dropped, and its confirm resolves as closed.
         let _ = self.sender.send(pending);
-        confirm
     }
 }
 
@@ -364,46 +360,50 @@ impl Transport for Amqp {
         self.connector.memory()
     }
 
-    fn publish(&self, publication: Publication) -> Confirm {
+    fn publish_to(&self, publication: Publication, confirm: ConfirmSender) {
         let Publication {
             route,
             headers,
             body,
         } = publication;
-        match self.prepare(route, &headers, body) {
-            Ok(prepared) => self.queue(prepared),
-            Err((kind, reason)) => {
-                let message_id = headers.get("messageId").and_then(|id| id.as_str());
-                Confirm::ready(Err(PublishError {
-                    message_id: message_id.unwrap_or_default().to_owned(),
-                    reason,
-                    kind,
-                }))
+        let kind = event_kind(&route);
+        let message_id = headers.get("messageId").and_then(|id| id.as_str());
+        let message_id = message_id.unwrap_or_default().to_owned();
+        match self.address(route, headers) {
+            Ok((key, properties)) => {
+                self.queue(PendingPublish::new(kind, key, properties, body, confirm));
             }
+            Err((kind, reason)) => confirm.send(Err(PublishError {
+                message_id,
+                reason,
+                kind,
+            })),
         }
     }
 
-    fn rebound(
+    fn rebound_to(
         &self,
         handle: &DeliveryHandle,
         body: Bytes,
         reason: &str,
-    ) -> Result<Confirm, ReboundLimitExceeded> {
+        confirm: impl FnOnce() -> ConfirmSender,
+    ) -> Result<(), ReboundLimitExceeded> {
         let user = self.connector.user();
         let properties = handle.rebound_properties(&self.settings, user, reason)?;
-        let routing_key = self.names.rebound_key.clone();
-        let kind = EventKind::Rebound;
-        Ok(self.queue(PendingPublish::new(kind, routing_key, properties, body)))
+        let properties = Properties::Rebound(Box::new(properties));
+        let (kind, key) = (EventKind::Rebound, self.names.rebound_key.clone());
+        self.queue(PendingPublish::new(kind, key, properties, body, confirm()));
+        Ok(())
     }
 
-    async fn settle(&self, handle: &DeliveryHandle, verdict: Verdict) -> SettleOutcome {
+    fn settle(&self, handle: &DeliveryHandle, verdict: Verdict) -> SettleOutcome {
         // After a permanent publishing error, messages can fail for this reason alone, without an error event. Such a
         // message must be delivered again.
         let is_broken = self.fatal.borrow().is_some();
         if self.closing.is_cancelled() || (verdict == Verdict::Rejected && is_broken) {
             return SettleOutcome::NotSent;
         }
-        handle.settle(verdict, RESPONSE_TIMEOUT).await
+        handle.settle(verdict)
     }
 
     fn can_publish(&self) -> bool {

@@ -3,14 +3,16 @@
 
 use super::{attempt_error::AttemptError, table};
 use crate::{
-    broker::transport::{Confirm, ConfirmSender, PublishError, PublishErrorKind},
+    broker::transport::{ConfirmSender, PublishError, PublishErrorKind},
     clients::retry::RetryPolicy,
+    protocol::Headers,
 };
 use bytes::Bytes;
 use lapin::{
     BasicProperties,
     types::{AMQPValue, FieldTable, ShortShortUInt, ShortString},
 };
+use serde_json::Value;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -40,7 +42,49 @@ pub(super) enum EventKind {
     Reply,
 }
 
-/// One message with all its attempts.
+/// The properties of a message. The client takes them over with each attempt, so they are made anew for it.
+pub(super) enum Properties {
+    /// Those of an event: its headers, and a few more.
+    Event { headers: Headers, persistent: bool },
+    /// Those of a rebounded message.
+    Rebound(Box<BasicProperties>),
+}
+
+impl Properties {
+    /// # Errors
+    /// Returns an error if AMQP does not allow the name of a header.
+    pub(super) fn of_event(headers: Headers, persistent: bool) -> Result<Self, String> {
+        table::check_names(&headers)?;
+        Ok(Self::Event {
+            headers,
+            persistent,
+        })
+    }
+
+    /// The header `messageId`; empty if there is none.
+    fn message_id(&self) -> String {
+        match self {
+            Self::Event { headers, .. } => match headers.get("messageId") {
+                Some(Value::String(id)) => id.clone(),
+                Some(Value::Number(id)) => id.to_string(),
+                _ => String::new(),
+            },
+            Self::Rebound(properties) => message_id(properties),
+        }
+    }
+
+    fn to_send(&self) -> BasicProperties {
+        match self {
+            Self::Event {
+                headers,
+                persistent,
+            } => event_properties(table::from_json(headers), *persistent),
+            Self::Rebound(properties) => (**properties).clone(),
+        }
+    }
+}
+
+/// One message with all its attempts. It is boxed, because it moves from one list to another.
 pub(super) struct PendingPublish {
     pub(super) kind: EventKind,
     pub(super) routing_key: ShortString,
@@ -49,7 +93,7 @@ pub(super) struct PendingPublish {
     pub(super) body: Bytes,
     /// When it was handed over, if somebody reads the metrics.
     pub(super) queued_at: Option<Instant>,
-    properties: BasicProperties,
+    properties: Properties,
     failed_attempts: u32,
     /// How many of the failed attempts were returned because no queue was bound.
     pub(super) returns: u32,
@@ -69,18 +113,18 @@ pub(super) struct PendingPublish {
 }
 
 impl PendingPublish {
-    /// Creates a message without an attempt. The [`Confirm`] resolves when it is confirmed or has failed.
+    /// Creates a message without an attempt. `confirm` is told when it is confirmed or has failed.
     pub(super) fn new(
         kind: EventKind,
         routing_key: ShortString,
-        properties: BasicProperties,
+        properties: Properties,
         body: Bytes,
-    ) -> (Self, Confirm) {
-        let (sender, confirm) = Confirm::channel();
-        let pending = Self {
+        confirm: ConfirmSender,
+    ) -> Box<Self> {
+        Box::new(Self {
             kind,
             routing_key,
-            message_id: message_id(&properties),
+            message_id: properties.message_id(),
             body,
             queued_at: None,
             properties,
@@ -92,9 +136,8 @@ impl PendingPublish {
             isolate: false,
             sent_alone: false,
             isolation_timeouts: 0,
-            confirm: sender,
-        };
-        (pending, confirm)
+            confirm,
+        })
     }
 
     /// Returns whether the next attempt is a retry.
@@ -149,38 +192,13 @@ impl PendingPublish {
 
     /// Returns the properties of the next attempt. Retries carry the header `retry`.
     pub(super) fn properties_to_send(&self) -> BasicProperties {
-        let properties = self.properties.clone();
+        let properties = self.properties.to_send();
         if !self.is_retry() {
             return properties;
         }
         let mut headers = properties.headers().clone().unwrap_or_default();
         headers.insert("retry".into(), table::integer(self.failed_attempts.into()));
         properties.with_headers(headers)
-    }
-
-    /// Returns the length of the frame with the headers, in bytes, rounded up.
-    pub(super) fn header_frame_len(&self) -> usize {
-        /// Frame, class, body size, flags, the properties of fixed size, and a `retry` header.
-        const FIXED: usize = 64;
-        let p = &self.properties;
-        let texts = [
-            p.content_type(),
-            p.content_encoding(),
-            p.correlation_id(),
-            p.reply_to(),
-            p.expiration(),
-            p.message_id(),
-            p.kind(),
-            p.user_id(),
-            p.app_id(),
-            p.cluster_id(),
-        ];
-        let texts: usize = texts
-            .into_iter()
-            .flatten()
-            .map(|text| 1 + text.as_str().len())
-            .sum();
-        FIXED + texts + p.headers().as_ref().map_or(0, table::encoded_len)
     }
 
     /// Records a failed attempt. The caller decides on the delay.
@@ -222,19 +240,44 @@ impl PendingPublish {
         (!is_the_reason).then_some(Duration::ZERO)
     }
 
-    /// Resolves the [`Confirm`]: the message is published, or no queue needs it.
+    /// The message is published, or no queue needs it.
     pub(super) fn succeed(self) {
-        let _ = self.confirm.send(Ok(()));
+        self.confirm.send(Ok(()));
     }
 
-    /// Resolves the [`Confirm`] with an error.
+    /// The message is not published.
     pub(super) fn fail(self, kind: PublishErrorKind, reason: String) {
-        let _ = self.confirm.send(Err(PublishError {
+        self.confirm.send(Err(PublishError {
             message_id: self.message_id,
             reason,
             kind,
         }));
     }
+}
+
+/// Returns the length of the frame with these properties, in bytes, rounded up.
+pub(super) fn header_frame_len(properties: &BasicProperties) -> usize {
+    /// Frame, class, body size, flags, the properties of fixed size, and a `retry` header.
+    const FIXED: usize = 64;
+    let p = properties;
+    let texts = [
+        p.content_type(),
+        p.content_encoding(),
+        p.correlation_id(),
+        p.reply_to(),
+        p.expiration(),
+        p.message_id(),
+        p.kind(),
+        p.user_id(),
+        p.app_id(),
+        p.cluster_id(),
+    ];
+    let texts: usize = texts
+        .into_iter()
+        .flatten()
+        .map(|text| 1 + text.as_str().len())
+        .sum();
+    FIXED + texts + p.headers().as_ref().map_or(0, table::encoded_len)
 }
 
 /// Returns the properties of an event: these and no others.
@@ -275,9 +318,16 @@ mod tests {
         }
     }
 
-    fn pending() -> PendingPublish {
-        let properties = BasicProperties::default();
-        PendingPublish::new(EventKind::Data, "k".into(), properties, Bytes::new()).0
+    fn pending() -> Box<PendingPublish> {
+        let properties = Properties::Rebound(Box::default());
+        let confirm = ConfirmSender::calling(drop);
+        PendingPublish::new(
+            EventKind::Data,
+            "k".into(),
+            properties,
+            Bytes::new(),
+            confirm,
+        )
     }
 
     fn rejected() -> AttemptError {

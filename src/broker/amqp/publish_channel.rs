@@ -14,7 +14,7 @@ use super::{
 };
 use crate::codes;
 use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
-use lapin::{options::ConfirmSelectOptions, types::ShortString};
+use lapin::{BasicProperties, options::ConfirmSelectOptions, types::ShortString};
 use std::{
     future::{poll_fn, ready},
     pin::Pin,
@@ -91,7 +91,12 @@ impl<'a> InFlightPublishes<'a> {
     }
 
     /// Sends one message. When this returns, its frames are queued behind those of all earlier messages.
-    pub(super) async fn send(&mut self, exchange: &ShortString, mut pending: PendingPublish) {
+    pub(super) async fn send(
+        &mut self,
+        exchange: &ShortString,
+        mut pending: Box<PendingPublish>,
+        properties: BasicProperties,
+    ) {
         self.isolated = pending.must_go_alone();
         if self.isolated {
             self.end_pause();
@@ -100,7 +105,8 @@ impl<'a> InFlightPublishes<'a> {
         pending.mark_sent(self.attempts.is_empty());
         self.last_number += 1;
         let number = self.last_number;
-        let attempt = confirms::attempt(&self.channel.channel, exchange.clone(), &pending);
+        let channel = &self.channel.channel;
+        let attempt = confirms::attempt(channel, exchange.clone(), &pending, properties);
         let mut attempt = Box::pin(async move { (number, attempt.await) });
         self.unconfirmed.insert(number, pending);
         // The first poll queues the frames, so the order of these polls is the order on the wire.
@@ -126,7 +132,7 @@ impl<'a> InFlightPublishes<'a> {
     pub(super) fn drain_confirms(
         &mut self,
         first: EndedAttempt,
-    ) -> Vec<(PendingPublish, Result<(), AttemptError>)> {
+    ) -> Vec<(Box<PendingPublish>, Result<(), AttemptError>)> {
         let mut ended = vec![first];
         loop {
             let known = ended.len();
@@ -144,7 +150,7 @@ impl<'a> InFlightPublishes<'a> {
     pub(super) async fn drain_all(
         &mut self,
         limit: Duration,
-    ) -> Vec<(PendingPublish, Result<(), AttemptError>)> {
+    ) -> Vec<(Box<PendingPublish>, Result<(), AttemptError>)> {
         let mut ended = Vec::new();
         let all = async {
             while let Some(attempt) = self.attempts.next().await {
@@ -156,7 +162,7 @@ impl<'a> InFlightPublishes<'a> {
     }
 
     /// Takes out all publishes that are still not confirmed, in the order in which they were sent.
-    pub(super) fn into_unconfirmed(self) -> impl Iterator<Item = PendingPublish> {
+    pub(super) fn into_unconfirmed(self) -> impl Iterator<Item = Box<PendingPublish>> {
         self.unconfirmed.into_all()
     }
 
@@ -193,7 +199,7 @@ impl<'a> InFlightPublishes<'a> {
         }
         self.unconfirmed
             .all_mut()
-            .for_each(PendingPublish::clear_isolation);
+            .for_each(|pending| pending.clear_isolation());
         self.isolated = false;
         None
     }

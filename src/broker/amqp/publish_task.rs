@@ -12,7 +12,7 @@ use super::{
     blocked::Blocked,
     connection::{self, ConnectionRole, Connector},
     error::{self, BrokerError, describe},
-    pending_publish::PendingPublish,
+    pending_publish::{PendingPublish, header_frame_len},
     publish_channel::{InFlightPublishes, PublishChannel},
     reconnect::{ReconnectBackoff, Refusal, reopen},
     retry_queue::RetryQueue,
@@ -42,7 +42,7 @@ pub(super) struct PublishTask {
     pub(super) connector: Arc<Connector>,
     pub(super) exchange: ShortString,
     pub(super) policy: RetryPolicy,
-    pub(super) receiver: mpsc::UnboundedReceiver<PendingPublish>,
+    pub(super) receiver: mpsc::UnboundedReceiver<Box<PendingPublish>>,
     pub(super) closing: CancellationToken,
     /// Where a permanent error of publishing is announced.
     pub(super) fatal: watch::Sender<Option<TransportError>>,
@@ -222,7 +222,7 @@ impl PublishTask {
     }
 
     /// Sends one message, unless it fails first or has to wait for the probe of its key.
-    async fn send(&mut self, pending: PendingPublish, in_flight: &mut InFlightPublishes<'_>) {
+    async fn send(&mut self, pending: Box<PendingPublish>, in_flight: &mut InFlightPublishes<'_>) {
         if pending.is_retry() && pending.is_abandoned() {
             let reason = "the caller no longer waits for it".into();
             return self.fail(pending, PublishErrorKind::Other, reason);
@@ -230,7 +230,8 @@ impl PublishTask {
         let Some(pending) = self.keys.park(pending) else {
             return;
         };
-        let (size, limit) = (pending.header_frame_len(), in_flight.frame_max());
+        let properties = pending.properties_to_send();
+        let (size, limit) = (header_frame_len(&properties), in_flight.frame_max());
         if size > limit {
             // AMQP cannot split headers over several frames, so the broker would close the connection at every attempt.
             let reason = format!(
@@ -241,13 +242,13 @@ impl PublishTask {
         if pending.is_retry() {
             self.metrics.publish_retries.inc();
         }
-        in_flight.send(&self.exchange, pending).await;
+        in_flight.send(&self.exchange, pending, properties).await;
     }
 
     /// Handles attempts that have ended. Returns the error that ended the channel, if an attempt failed because of it.
     fn handle_attempts(
         &mut self,
-        attempts: Vec<(PendingPublish, Result<(), AttemptError>)>,
+        attempts: Vec<(Box<PendingPublish>, Result<(), AttemptError>)>,
     ) -> Option<Error> {
         let mut lost = None;
         for (pending, result) in attempts {
@@ -261,7 +262,11 @@ impl PublishTask {
         lost
     }
 
-    fn handle_attempt(&mut self, mut pending: PendingPublish, result: Result<(), AttemptError>) {
+    fn handle_attempt(
+        &mut self,
+        mut pending: Box<PendingPublish>,
+        result: Result<(), AttemptError>,
+    ) {
         if let Ok(()) | Err(AttemptError::Nacked | AttemptError::Unroutable) = result {
             self.refusal.over();
         }
@@ -317,7 +322,7 @@ impl PublishTask {
     }
 
     /// Handles a returned message: no queue is bound to its routing key.
-    fn handle_return(&mut self, pending: PendingPublish) {
+    fn handle_return(&mut self, pending: Box<PendingPublish>) {
         let key = self.keys.label_of(&pending.routing_key);
         self.metrics.unroutable.of(key).inc();
         match self.keys.resolve_return(pending, &self.policy) {
@@ -327,7 +332,7 @@ impl PublishTask {
             ReturnAction::RetryAfter(pending, delay) => self.retries.insert(pending, delay),
             ReturnAction::Parked => {}
             ReturnAction::EndOfFlow(UnroutableBatch { returned, untried }) => {
-                returned.into_iter().for_each(PendingPublish::succeed);
+                returned.into_iter().for_each(|pending| pending.succeed());
                 self.queue_now(untried);
             }
             ReturnAction::Unbound(UnroutableBatch { returned, untried }) => {
@@ -340,7 +345,7 @@ impl PublishTask {
         }
     }
 
-    fn retry_or_fail(&mut self, mut pending: PendingPublish, error: &AttemptError) {
+    fn retry_or_fail(&mut self, mut pending: Box<PendingPublish>, error: &AttemptError) {
         let had_to_go_alone = pending.must_go_alone();
         let reason = error.reason(|| unbound_reason(&pending, &self.exchange));
         let Some(delay) = pending.record_failure(error, &self.policy) else {
@@ -365,7 +370,7 @@ impl PublishTask {
         }
     }
 
-    fn give_up(&mut self, pending: PendingPublish, kind: PublishErrorKind, reason: String) {
+    fn give_up(&mut self, pending: Box<PendingPublish>, kind: PublishErrorKind, reason: String) {
         tracing::error!(
             code = %codes::EVENT_NOT_PUBLISHED,
             messageId = pending.message_id,
@@ -376,14 +381,14 @@ impl PublishTask {
         self.fail(pending, kind, reason);
     }
 
-    fn fail(&mut self, pending: PendingPublish, kind: PublishErrorKind, reason: String) {
+    fn fail(&mut self, pending: Box<PendingPublish>, kind: PublishErrorKind, reason: String) {
         let unparked = self.keys.probe_ended(&pending);
         pending.fail(kind, reason);
         self.queue_now(unparked);
     }
 
     /// Queues messages behind the retries that are already due.
-    fn queue_now(&mut self, messages: impl IntoIterator<Item = PendingPublish>) {
+    fn queue_now(&mut self, messages: impl IntoIterator<Item = Box<PendingPublish>>) {
         for pending in messages {
             self.retries.insert(pending, Duration::ZERO);
         }

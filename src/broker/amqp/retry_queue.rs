@@ -7,17 +7,17 @@ use tokio::time::Instant;
 /// Publishes that wait for their next attempt, ordered by time and then by insertion.
 #[derive(Default)]
 pub(super) struct RetryQueue {
-    waiting: BTreeMap<(Instant, u64), PendingPublish>,
+    waiting: BTreeMap<(Instant, u64), Box<PendingPublish>>,
     inserts: u64,
 }
 
 impl RetryQueue {
-    pub(super) fn insert(&mut self, pending: PendingPublish, delay: Duration) {
+    pub(super) fn insert(&mut self, pending: Box<PendingPublish>, delay: Duration) {
         self.insert_at(pending, Instant::now() + delay);
     }
 
     /// Inserts a publish before all others.
-    pub(super) fn insert_first(&mut self, pending: PendingPublish) {
+    pub(super) fn insert_first(&mut self, pending: Box<PendingPublish>) {
         let now = Instant::now();
         let first = self.next_due().map_or(now, |due| due.min(now));
         let before = first.checked_sub(Duration::from_nanos(1));
@@ -37,22 +37,22 @@ impl RetryQueue {
     }
 
     /// Takes out the next publish if it is due.
-    pub(super) fn pop_due(&mut self) -> Option<PendingPublish> {
+    pub(super) fn pop_due(&mut self) -> Option<Box<PendingPublish>> {
         self.first_due()?;
         self.waiting.pop_first().map(|(_, pending)| pending)
     }
 
     /// Returns whether a publish is due that must be sent alone.
     pub(super) fn next_must_go_alone(&self) -> bool {
-        self.first_due().is_some_and(PendingPublish::must_go_alone)
+        self.first_due().is_some_and(|due| due.must_go_alone())
     }
 
     /// Takes out all publishes, in order.
-    pub(super) fn into_all(self) -> impl Iterator<Item = PendingPublish> {
+    pub(super) fn into_all(self) -> impl Iterator<Item = Box<PendingPublish>> {
         self.waiting.into_values()
     }
 
-    fn insert_at(&mut self, pending: PendingPublish, due: Instant) {
+    fn insert_at(&mut self, pending: Box<PendingPublish>, due: Instant) {
         self.inserts += 1;
         self.waiting.insert((due, self.inserts), pending);
     }

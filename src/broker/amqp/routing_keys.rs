@@ -37,8 +37,8 @@ const CONFIGURED: [KeyLabel; 4] = [
 /// What to do with a returned message, and with the messages that waited for its outcome.
 pub(super) enum ReturnAction {
     /// A queue was bound before. Retry it like a message that a queue did not accept.
-    BindingLost(PendingPublish),
-    RetryAfter(PendingPublish, Duration),
+    BindingLost(Box<PendingPublish>),
+    RetryAfter(Box<PendingPublish>, Duration),
     /// The message is kept here until it is known whether a queue is bound.
     Parked,
     /// No queue is bound, and none is needed: the returned messages count as published.
@@ -50,13 +50,13 @@ pub(super) enum ReturnAction {
 /// The messages that were waiting when their key turned out to be unbound.
 pub(super) struct UnroutableBatch {
     /// Messages that the broker has returned.
-    pub(super) returned: Vec<PendingPublish>,
+    pub(super) returned: Vec<Box<PendingPublish>>,
     /// Messages that have not been sent yet, and are sent now.
-    pub(super) untried: Vec<PendingPublish>,
+    pub(super) untried: Vec<Box<PendingPublish>>,
 }
 
-impl From<PendingPublish> for UnroutableBatch {
-    fn from(pending: PendingPublish) -> Self {
+impl From<Box<PendingPublish>> for UnroutableBatch {
+    fn from(pending: Box<PendingPublish>) -> Self {
         Self {
             returned: vec![pending],
             untried: Vec::new(),
@@ -70,13 +70,13 @@ enum KeyState {
     Probing {
         since: Instant,
         attempts: u32,
-        parked: Vec<PendingPublish>,
+        parked: Vec<Box<PendingPublish>>,
     },
     Unbound,
 }
 
 impl KeyState {
-    fn into_parked(self) -> Vec<PendingPublish> {
+    fn into_parked(self) -> Vec<Box<PendingPublish>> {
         match self {
             Self::Probing { parked, .. } => parked,
             Self::Unbound => Vec::new(),
@@ -127,7 +127,7 @@ impl RoutingKeys {
     }
 
     /// Parks a message that must wait until its key is probed. Returns any other message.
-    pub(super) fn park(&mut self, pending: PendingPublish) -> Option<PendingPublish> {
+    pub(super) fn park(&mut self, pending: Box<PendingPublish>) -> Option<Box<PendingPublish>> {
         if self.probing_count == 0 || pending.is_probe {
             return Some(pending);
         }
@@ -142,7 +142,7 @@ impl RoutingKeys {
 
     /// Records that a queue is bound to the message's key: the queue accepted or refused the message. Returns the
     /// parked messages.
-    pub(super) fn mark_bound(&mut self, pending: &PendingPublish) -> Vec<PendingPublish> {
+    pub(super) fn mark_bound(&mut self, pending: &PendingPublish) -> Vec<Box<PendingPublish>> {
         let key = &pending.routing_key;
         // The decision for replies does not depend on earlier results, and their keys are chosen outside of this
         // process, without a limit on their number.
@@ -172,7 +172,7 @@ impl RoutingKeys {
 
     /// Records that a message has ended and its key is still not known to be bound. Returns the messages that were
     /// parked for it.
-    pub(super) fn probe_ended(&mut self, pending: &PendingPublish) -> Vec<PendingPublish> {
+    pub(super) fn probe_ended(&mut self, pending: &PendingPublish) -> Vec<Box<PendingPublish>> {
         if !pending.is_probe {
             return Vec::new();
         }
@@ -184,7 +184,7 @@ impl RoutingKeys {
     /// Decides what to do with a message that the broker has returned.
     pub(super) fn resolve_return(
         &mut self,
-        mut pending: PendingPublish,
+        mut pending: Box<PendingPublish>,
         policy: &RetryPolicy,
     ) -> ReturnAction {
         let kind = pending.kind;
@@ -204,7 +204,7 @@ impl RoutingKeys {
     }
 
     /// Handles events that wait for a binding one by one.
-    fn wait_for_binding(&self, mut pending: PendingPublish) -> ReturnAction {
+    fn wait_for_binding(&self, mut pending: Box<PendingPublish>) -> ReturnAction {
         if pending.first_returned_at.is_none() {
             self.warn_waiting(&pending);
         }
@@ -216,7 +216,7 @@ impl RoutingKeys {
     }
 
     /// Handles events of which one probes for all with the same key.
-    fn probe(&mut self, mut pending: PendingPublish) -> ReturnAction {
+    fn probe(&mut self, mut pending: Box<PendingPublish>) -> ReturnAction {
         let key = key_of(&pending);
         let (since, attempts) = match self.unbound_keys.get_mut(&key) {
             Some(KeyState::Unbound) => return self.resolve_unbound(pending, Vec::new()),
@@ -269,7 +269,7 @@ impl RoutingKeys {
     }
 
     /// Returns all parked messages.
-    pub(super) fn into_parked(self) -> impl Iterator<Item = PendingPublish> {
+    pub(super) fn into_parked(self) -> impl Iterator<Item = Box<PendingPublish>> {
         let states = self.unbound_keys.into_values();
         states.flat_map(KeyState::into_parked)
     }
@@ -277,8 +277,8 @@ impl RoutingKeys {
     /// Handles an unbound key: decides what to do with a returned message and with those that were parked for it.
     fn resolve_unbound(
         &mut self,
-        pending: PendingPublish,
-        parked: Vec<PendingPublish>,
+        pending: Box<PendingPublish>,
+        parked: Vec<Box<PendingPublish>>,
     ) -> ReturnAction {
         let kind = pending.kind;
         if kind == EventKind::Snapshot {
@@ -372,7 +372,7 @@ fn key_of(pending: &PendingPublish) -> (ShortString, EventKind) {
 }
 
 /// Each message has its own attempts, at most [`ATTEMPTS`].
-fn retry_few_times(pending: PendingPublish, policy: &RetryPolicy) -> ReturnAction {
+fn retry_few_times(pending: Box<PendingPublish>, policy: &RetryPolicy) -> ReturnAction {
     let limit = policy.attempts.unwrap_or(ATTEMPTS).min(ATTEMPTS);
     if pending.returns >= limit {
         return ReturnAction::Unbound(pending.into());

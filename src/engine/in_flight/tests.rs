@@ -128,11 +128,7 @@ fn equal_redeliveries_replace_equal_messages_one_for_one() {
 
 #[test]
 fn a_redelivery_of_a_processed_message_gets_the_same_verdict() {
-    for settled in [
-        SettleOutcome::Sent,
-        SettleOutcome::Unknown,
-        SettleOutcome::NotSent,
-    ] {
+    for settled in [SettleOutcome::Sent, SettleOutcome::NotSent] {
         let in_flight = InFlight::new(Clock::default());
         let number = begin(&in_flight, &delivery("m", "a", &generation(1), false));
         finish(&in_flight, number, Verdict::Rejected, settled);
@@ -150,8 +146,8 @@ fn a_redelivery_of_a_processed_message_gets_the_same_verdict() {
 fn a_redelivery_during_settling_is_settled_only_with_an_id() {
     for (id, settled) in [
         ("m", SettleOutcome::NotSent),
-        ("m", SettleOutcome::Unknown),
-        ("", SettleOutcome::Unknown),
+        ("m", SettleOutcome::Sent),
+        ("", SettleOutcome::Sent),
     ] {
         let in_flight = InFlight::new(Clock::default());
         let number = begin(&in_flight, &delivery(id, "a", &generation(1), false));
@@ -172,7 +168,7 @@ fn a_redelivery_during_settling_is_settled_only_with_an_id() {
             Arrival::New(_) if id.is_empty() => continue,
             other => panic!("{id} {other:?}"),
         }
-        // The first settlement, which was not sent, does not count for another message.
+        // The first settlement, which did not arrive, does not count for another message.
         begin(&in_flight, &delivery(id, "a", &generation(2), true));
     }
 }

@@ -5,7 +5,8 @@ pub(in crate::broker::amqp) use super::deliveries::{Acker, Consumer, Delivery, P
 use super::{
     super::guard::{self, Admit},
     SimulatedBroker,
-    frames::{Answer, Binding, Publish, QueueLimits, Request},
+    frames::{Answer, Binding, Publish, QueueLimits, Request, Settlement},
+    network::lost,
 };
 use bytes::Bytes;
 use futures_util::{Stream, future::Either, stream};
@@ -13,9 +14,10 @@ use lapin::{
     BasicProperties, Error, Event, ExchangeKind,
     message::{BasicGetMessage, BasicReturnMessage},
     options::{
-        BasicCancelOptions, BasicConsumeOptions, BasicGetOptions, BasicNackOptions,
-        BasicPublishOptions, BasicQosOptions, ConfirmSelectOptions, ExchangeDeclareOptions,
-        ExchangeUnbindOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions,
+        BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicGetOptions,
+        BasicNackOptions, BasicPublishOptions, BasicQosOptions, BasicRejectOptions,
+        ConfirmSelectOptions, ExchangeDeclareOptions, ExchangeUnbindOptions, QueueBindOptions,
+        QueueDeclareOptions, QueueDeleteOptions,
     },
     types::{AMQPValue, FieldTable, ShortString},
     uri::AMQPUri,
@@ -233,6 +235,34 @@ impl Channel {
         }
     }
 
+    pub(in crate::broker::amqp) async fn basic_ack(
+        &self,
+        delivery: u64,
+        options: BasicAckOptions,
+    ) -> Result<(), Error> {
+        match self {
+            Self::Real(channel) => channel.basic_ack(delivery, options).await,
+            Self::Simulated(held, number) => {
+                let id = (held.id, *number);
+                sent(held.broker.settle(id, delivery, Settlement::Ack).await)
+            }
+        }
+    }
+
+    pub(in crate::broker::amqp) async fn basic_reject(
+        &self,
+        delivery: u64,
+        options: BasicRejectOptions,
+    ) -> Result<(), Error> {
+        match self {
+            Self::Real(channel) => channel.basic_reject(delivery, options).await,
+            Self::Simulated(held, number) => {
+                let (id, settlement) = ((held.id, *number), Settlement::of(options));
+                sent(held.broker.settle(id, delivery, settlement).await)
+            }
+        }
+    }
+
     pub(in crate::broker::amqp) async fn confirm_select(
         &self,
         options: ConfirmSelectOptions,
@@ -419,6 +449,11 @@ impl Channel {
             }
         }
     }
+}
+
+/// A channel reports the loss of a verdict as an error.
+fn sent(settled: Result<bool, Error>) -> Result<(), Error> {
+    if settled? { Ok(()) } else { Err(lost()) }
 }
 
 /// What the broker says about a declared queue.

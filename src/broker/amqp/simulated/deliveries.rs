@@ -143,11 +143,7 @@ impl Acker {
         &self,
         options: BasicRejectOptions,
     ) -> Result<bool, Error> {
-        let settlement = if options.requeue {
-            Settlement::Requeue
-        } else {
-            Settlement::Reject
-        };
+        let settlement = Settlement::of(options);
         match self {
             Self::Real(acker) => acker.reject(options).await,
             Self::Simulated {
@@ -155,15 +151,6 @@ impl Acker {
                 channel,
                 delivery,
             } => broker.settle(*channel, *delivery, settlement).await,
-        }
-    }
-
-    pub(in crate::broker::amqp) fn usable(&self) -> bool {
-        match self {
-            Self::Real(acker) => acker.usable(),
-            Self::Simulated {
-                broker, channel, ..
-            } => broker.is_channel_open(*channel),
         }
     }
 }

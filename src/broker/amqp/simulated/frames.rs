@@ -1,7 +1,7 @@
 //! What client and broker say to each other.
 
 use bytes::Bytes;
-use lapin::{BasicProperties, Error};
+use lapin::{BasicProperties, Error, options::BasicRejectOptions};
 use tokio::sync::oneshot;
 
 /// What a client sends on one of its channels.
@@ -52,6 +52,16 @@ pub(crate) enum Settlement {
     Ack,
     Reject,
     Requeue,
+}
+
+impl Settlement {
+    pub(super) fn of(options: BasicRejectOptions) -> Self {
+        if options.requeue {
+            Self::Requeue
+        } else {
+            Self::Reject
+        }
+    }
 }
 
 /// The queue gets what the exchange receives under this key.

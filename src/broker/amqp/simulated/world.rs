@@ -48,7 +48,7 @@ impl SimulatedBroker {
 
     /// Puts a message into a queue.
     pub(crate) fn put(&self, queue: &str, headers: &Headers, body: Bytes) {
-        let headers = table::from_json(headers).unwrap_or_default();
+        let headers = table::from_json(headers);
         let publish = Publish {
             exchange: String::new(),
             key: queue.to_owned(),

@@ -29,11 +29,11 @@ async fn a_settled_delivery_is_gone_from_the_broker() {
     );
     assert_eq!((second.body.len(), second.headers.len()), (0, 0));
     assert_eq!(
-        amqp.settle(&first.handle, Verdict::Acknowledged).await,
+        amqp.settle(&first.handle, Verdict::Acknowledged),
         SettleOutcome::Sent
     );
     assert_eq!(
-        amqp.settle(&second.handle, Verdict::Rejected).await,
+        amqp.settle(&second.handle, Verdict::Rejected),
         SettleOutcome::Sent
     );
     amqp.close().await;
@@ -58,11 +58,11 @@ async fn after_a_lost_connection_only_the_new_generation_settles() {
         (1, 2, true)
     );
     assert_eq!(
-        amqp.settle(&old.handle, Verdict::Acknowledged).await,
+        amqp.settle(&old.handle, Verdict::Acknowledged),
         SettleOutcome::NotSent
     );
     assert_eq!(
-        amqp.settle(&new.handle, Verdict::Acknowledged).await,
+        amqp.settle(&new.handle, Verdict::Acknowledged),
         SettleOutcome::Sent
     );
     amqp.close().await;
@@ -120,7 +120,7 @@ async fn deliveries_in_flight_can_be_settled_after_stop() {
     }
     for delivery in &rest {
         assert_eq!(
-            amqp.settle(&delivery.handle, Verdict::Acknowledged).await,
+            amqp.settle(&delivery.handle, Verdict::Acknowledged),
             SettleOutcome::Sent
         );
     }
@@ -236,7 +236,7 @@ async fn a_connection_lost_before_consuming_is_reopened() {
     world.put(BasicProperties::default(), b"1").await;
     let delivery = next(&mut deliveries).await;
     assert_eq!(
-        amqp.settle(&delivery.handle, Verdict::Acknowledged).await,
+        amqp.settle(&delivery.handle, Verdict::Acknowledged),
         SettleOutcome::Sent
     );
     amqp.close().await;
@@ -272,7 +272,7 @@ async fn settlements_are_confirmed_while_deliveries_continue() {
                 continue;
             }
             assert_eq!(
-                amqp.settle(&delivery.handle, Verdict::Acknowledged).await,
+                amqp.settle(&delivery.handle, Verdict::Acknowledged),
                 SettleOutcome::Sent
             );
             sent = delivery.generation.settlement_sent();
@@ -284,10 +284,7 @@ async fn settlements_are_confirmed_while_deliveries_continue() {
             } else {
                 Verdict::Acknowledged
             };
-            assert_eq!(
-                amqp.settle(&delivery.handle, verdict).await,
-                SettleOutcome::Sent
-            );
+            assert_eq!(amqp.settle(&delivery.handle, verdict), SettleOutcome::Sent);
         }
         received(&held[0].generation, held[0].generation.settlement_sent()).await;
     }
@@ -304,14 +301,14 @@ async fn a_silent_broker_confirms_no_settlement() {
     world.put(BasicProperties::default(), b"2").await;
     let (known, lost) = (next(&mut deliveries).await, next(&mut deliveries).await);
     assert_eq!(
-        amqp.settle(&known.handle, Verdict::Acknowledged).await,
+        amqp.settle(&known.handle, Verdict::Acknowledged),
         SettleOutcome::Sent
     );
     let known = known.generation.settlement_sent();
     received(&lost.generation, known).await;
     world.relay.silence();
     assert_eq!(
-        amqp.settle(&lost.handle, Verdict::Acknowledged).await,
+        amqp.settle(&lost.handle, Verdict::Acknowledged),
         SettleOutcome::Sent
     );
     let sent = lost.generation.settlement_sent();
@@ -350,7 +347,7 @@ async fn a_refused_reconnect_counts_as_an_outage() {
         let delivery = next(&mut deliveries).await;
         assert_eq!(delivery.generation.outages, outages);
         assert_eq!(
-            amqp.settle(&delivery.handle, Verdict::Acknowledged).await,
+            amqp.settle(&delivery.handle, Verdict::Acknowledged),
             SettleOutcome::Sent
         );
     }

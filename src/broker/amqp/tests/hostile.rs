@@ -117,7 +117,7 @@ async fn messages_with_unreadable_headers_arrive_on_one_connection() {
         }
         check_rebound(&world, &amqp, &delivery).await;
         assert_eq!(
-            amqp.settle(&delivery.handle, Verdict::Acknowledged).await,
+            amqp.settle(&delivery.handle, Verdict::Acknowledged),
             SettleOutcome::Sent
         );
     }

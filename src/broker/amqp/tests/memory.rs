@@ -22,7 +22,7 @@ async fn put(world: &World, count: u8, size: usize) {
 }
 
 async fn acknowledge(amqp: &Amqp, delivery: &Delivery<DeliveryHandle>) {
-    let sent = amqp.settle(&delivery.handle, Verdict::Acknowledged).await;
+    let sent = amqp.settle(&delivery.handle, Verdict::Acknowledged);
     assert_eq!(sent, SettleOutcome::Sent);
 }
 
@@ -149,7 +149,7 @@ async fn a_message_that_never_fits_is_delivered_without_its_body() {
     let mut deliveries = amqp.consume().await.unwrap();
     let large = next(&mut deliveries).await;
     assert_eq!((large.body.len(), large.withheld), (0, Some(5 * MIB)));
-    let sent = amqp.settle(&large.handle, Verdict::Rejected).await;
+    let sent = amqp.settle(&large.handle, Verdict::Rejected);
     assert_eq!(sent, SettleOutcome::Sent);
     let small = next(&mut deliveries).await;
     assert_eq!((small.body.len(), small.withheld), (10, None));

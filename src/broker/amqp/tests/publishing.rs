@@ -1,6 +1,7 @@
 //! Events that are published.
 
 use super::*;
+use crate::broker::transport::Confirm;
 
 #[tokio::test]
 async fn events_have_the_properties_and_types_of_the_contract() {
@@ -219,9 +220,15 @@ async fn an_invalid_message_does_not_fail_the_others() {
         .map(|n| amqp.publish(event(&n.to_string())))
         .collect();
     let properties = BasicProperties::default().with_expiration("soon".into());
-    let kind = EventKind::Data;
-    let invalid = PendingPublish::new(kind, "data".into(), properties, Bytes::new());
-    let invalid = amqp.queue(invalid);
+    let properties = Properties::Rebound(Box::new(properties));
+    let (sender, invalid) = Confirm::channel();
+    amqp.queue(PendingPublish::new(
+        EventKind::Data,
+        "data".into(),
+        properties,
+        Bytes::new(),
+        sender,
+    ));
     let more: Vec<_> = (10..20)
         .map(|n| amqp.publish(event(&n.to_string())))
         .collect();

@@ -44,7 +44,7 @@ async fn a_queue_that_is_made_again_is_consumed_again() {
     // The message that was running is finished: its event is published, although nothing can be settled any more.
     soon("the confirm", amqp.publish(event("1"))).await.unwrap();
     assert_eq!(
-        amqp.settle(&old.handle, Verdict::Acknowledged).await,
+        amqp.settle(&old.handle, Verdict::Acknowledged),
         SettleOutcome::NotSent
     );
     world.declare_all(FieldTable::default()).await;
@@ -57,7 +57,7 @@ async fn a_queue_that_is_made_again_is_consumed_again() {
         let delivery = next(&mut deliveries).await;
         assert_eq!(delivery.body, n.to_string().as_bytes());
         assert_eq!(
-            amqp.settle(&delivery.handle, Verdict::Acknowledged).await,
+            amqp.settle(&delivery.handle, Verdict::Acknowledged),
             SettleOutcome::Sent
         );
     }
@@ -76,7 +76,7 @@ async fn a_queue_that_is_made_again_at_once_is_consumed_again() {
         world.put(BasicProperties::default(), b"new").await;
         let delivery = next(&mut deliveries).await;
         assert_eq!(
-            amqp.settle(&delivery.handle, Verdict::Acknowledged).await,
+            amqp.settle(&delivery.handle, Verdict::Acknowledged),
             SettleOutcome::Sent
         );
     }
@@ -132,7 +132,7 @@ async fn taken_rights_are_waited_for() {
     world.put(BasicProperties::default(), b"1").await;
     let delivery = next(&mut deliveries).await;
     assert_eq!(
-        amqp.settle(&delivery.handle, Verdict::Acknowledged).await,
+        amqp.settle(&delivery.handle, Verdict::Acknowledged),
         SettleOutcome::Sent
     );
     amqp.close().await;

@@ -25,8 +25,8 @@ enum ModelStep {
     Publish(u8),
     Deliver(usize),
     End(usize),
-    /// The verdict is sent. If its outcome is unknown, it may arrive or not.
-    Send(usize, u8),
+    /// The verdict is sent. If its generation ends meanwhile, that is noticed or not.
+    Send(usize, bool),
     StartRoundtrip,
     /// The broker handles the next frame.
     Process,
@@ -53,7 +53,7 @@ struct Model {
     settling: Vec<(u32, Settling<usize>)>,
     wire: std::collections::VecDeque<ModelFrame>,
     gone: Vec<usize>,
-    /// A verdict did not arrive, or its outcome is unknown, or another consumer has had a message.
+    /// A verdict did not arrive, or another consumer has had a message.
     doubt: bool,
     others: bool,
     /// The case that can lose a message: the broker has a verdict on a shared id, no round trip has proved that, and
@@ -115,30 +115,22 @@ impl Model {
                     .expect("processing ends once");
                 self.settling.push((settling.generation.number, settling));
             }
-            ModelStep::Send(n, how) => {
+            ModelStep::Send(n, is_unnoticed) => {
                 if self.settling.is_empty() {
                     return;
                 }
                 let (of, settling) = self.settling.swap_remove(n % self.settling.len());
                 let message = *settling.handle;
                 let alive = of == self.generation.number;
-                let settled = match how % 8 {
-                    0 => SettleOutcome::Unknown,
-                    _ if alive => SettleOutcome::Sent,
-                    _ => SettleOutcome::NotSent,
+                let settled = if alive || is_unnoticed {
+                    SettleOutcome::Sent
+                } else {
+                    SettleOutcome::NotSent
                 };
-                if settled == SettleOutcome::Unknown {
-                    self.doubt = true;
-                }
-                let arrives = alive && (settled == SettleOutcome::Sent || how > 100);
-                if arrives {
+                if alive {
                     self.wire.push_back(ModelFrame::Settle(message));
-                    // No round trip proves an unknown outcome.
-                    self.may_be_lost |= settled == SettleOutcome::Unknown
-                        && self.messages[message].0 == ModelKind::Shared;
-                } else if alive {
-                    // It stays unsettled until the connection is lost.
-                    assert_eq!(self.messages[message].1, ModelPlace::Ours);
+                } else {
+                    self.doubt |= is_unnoticed;
                 }
                 self.in_flight.end_settle(settling, settled);
             }
@@ -277,7 +269,7 @@ impl Model {
                 self.step(ModelStep::Deliver(0));
             }
             self.step(ModelStep::End(0));
-            self.step(ModelStep::Send(0, 1));
+            self.step(ModelStep::Send(0, false));
             self.step(ModelStep::Process);
         }
     }
@@ -321,7 +313,7 @@ fn steps() -> impl Strategy<Value = Vec<ModelStep>> {
         6 => any::<u8>().prop_map(ModelStep::Publish),
         10 => n().prop_map(ModelStep::Deliver),
         8 => n().prop_map(ModelStep::End),
-        8 => (n(), any::<u8>()).prop_map(|(n, how)| ModelStep::Send(n, how)),
+        8 => (n(), any::<bool>()).prop_map(|(n, is_unnoticed)| ModelStep::Send(n, is_unnoticed)),
         3 => Just(ModelStep::StartRoundtrip),
         10 => Just(ModelStep::Process),
         3 => Just(ModelStep::Lose),
@@ -356,7 +348,7 @@ proptest! {
             }
             model.step(step);
             // The outcome of a settlement is known at once.
-            model.step(ModelStep::Send(0, 1));
+            model.step(ModelStep::Send(0, false));
         }
         model.drain();
         prop_assert!(!model.doubt);
