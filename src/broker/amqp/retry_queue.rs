@@ -44,7 +44,7 @@ impl RetryQueue {
 
     /// Returns whether a publish is due that must be sent alone.
     pub(super) fn next_must_go_alone(&self) -> bool {
-        self.first_due().is_some_and(|due| due.must_go_alone())
+        self.first_due().is_some_and(PendingPublish::must_go_alone)
     }
 
     /// Takes out all publishes, in order.

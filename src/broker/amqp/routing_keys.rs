@@ -5,6 +5,11 @@
 //! lost: the flow ends there. If a queue was bound to the key before, the message would be lost. So this module remembers
 //! the keys that had a queue bound, and decides what a return means for each kind of event.
 
+#![expect(
+    clippy::vec_box,
+    reason = "publishes move from one list to another, and stay in their boxes"
+)]
+
 use super::pending_publish::{EventKind, PendingPublish};
 use crate::{clients::retry::RetryPolicy, codes, monitoring::KeyLabel};
 use lapin::types::ShortString;
