@@ -111,12 +111,12 @@ fn nice(step: f64) -> f64 {
         .unwrap_or(step)
 }
 
-/// A number with three digits at most, such as `250`, `1.5 k` and `8 M`.
+/// A number with three digits at most and its unit, such as `250`, `1.5 k` and `8 MB`.
 #[must_use]
-pub fn short(number: f64) -> String {
-    let (number, unit) = match number {
-        number if number >= 999_500.0 => (number / 1e6, " M"),
-        number if number >= 999.5 => (number / 1e3, " k"),
+pub fn short(number: f64, unit: &str) -> String {
+    let (number, prefix) = match number {
+        number if number >= 999_500.0 => (number / 1e6, "M"),
+        number if number >= 999.5 => (number / 1e3, "k"),
         number => (number, ""),
     };
     let digits = if number >= 99.95 || (number - number.round()).abs() < 0.05 {
@@ -126,7 +126,8 @@ pub fn short(number: f64) -> String {
     } else {
         2
     };
-    format!("{number:.digits$}{unit}")
+    let text = format!("{number:.digits$} {prefix}{unit}");
+    text.trim_end().to_owned()
 }
 
 #[cfg(test)]
@@ -146,8 +147,10 @@ mod tests {
             (8_000_000.0, "8 M"),
             (999_900.0, "1 M"),
         ] {
-            assert_eq!(short(number), expected);
+            assert_eq!(short(number, ""), expected);
         }
+        assert_eq!(short(100.0, "B"), "100 B");
+        assert_eq!(short(8e6, "B"), "8 MB");
     }
 
     #[test]

@@ -55,8 +55,6 @@ pub struct Density {
     pub conditions: String,
     /// How many steps there are.
     pub steps: usize,
-    /// The seconds from the start of the first process until all consume.
-    pub started: f64,
     /// `Private_Dirty` of each step, in megabytes, in ascending order.
     pub private_memory: Vec<f64>,
     /// The share of each step in the physical memory, in megabytes, in ascending order.

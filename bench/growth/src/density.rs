@@ -28,6 +28,8 @@ const PATIENCE: Duration = Duration::from_secs(180);
 const LOOK: Duration = Duration::from_millis(100);
 /// The interval between two looks at the broker's port.
 const LOOK_AT_PORT: Duration = Duration::from_millis(10);
+/// The interval between the starts of two steps.
+const BETWEEN_STARTS: Duration = Duration::from_millis(50);
 /// How long a step is left alone before its memory and CPU time count.
 const SETTLE: Duration = Duration::from_secs(5);
 
@@ -63,21 +65,21 @@ impl Machine {
         queues.declare().await?;
         queues.declare_queues(&names).await?;
 
-        let start = Instant::now();
-        let steps = self.start(contestant, &names, relay.address)?;
-        let consuming = self.consuming_again(&queues, &names, start).await?;
-        let started = consuming.last().map_or(0.0, |(at, _)| *at);
+        let mut steps = self.start(contestant, &names, relay.address).await?;
+        let now = Instant::now();
+        until_all_consume(&queues, &names, &mut steps, now).await?;
         let idle = self.watch(&steps).await?;
         // The connection ends with the broker.
         drop(queues);
-        let restart = self.restart(&relay, &names).await?;
-        drop(steps);
+        let restart = self.restart(&relay, &names, &mut steps).await?;
+        for step in &mut steps {
+            step.kill().await.context("ending a step")?;
+        }
         self.queues().await?.delete_queues(&names).await?;
         Ok(Density {
             name: contestant.name.clone(),
             conditions: String::new(),
             steps: self.steps,
-            started,
             private_memory: idle.private_memory,
             shared_memory: idle.shared_memory,
             cpu: idle.cpu,
@@ -93,15 +95,17 @@ impl Machine {
         Queues::open(&broker::connect(&Self::uri(self.broker)).await?).await
     }
 
-    fn start(
+    /// Starts the steps one after the other: a hundred that start at the same moment would wait for the processors.
+    async fn start(
         &self,
         contestant: &Contestant,
         names: &[String],
         relay: SocketAddr,
     ) -> anyhow::Result<Vec<Child>> {
         let uri = Self::uri(relay);
-        let start = |queue: &String| {
-            contestant.start(&Setup {
+        let mut steps = Vec::with_capacity(names.len());
+        for queue in names {
+            steps.push(contestant.start(&Setup {
                 uri: &uri,
                 platform: self.platform,
                 queue,
@@ -109,39 +113,10 @@ impl Machine {
                 prefetch: 1,
                 messages: 0,
                 logs: self.logs,
-            })
-        };
-        names.iter().map(start).collect()
-    }
-
-    /// Notes how many queues have a consumer, until all have one.
-    async fn consuming_again(
-        &self,
-        queues: &Queues,
-        names: &[String],
-        since: Instant,
-    ) -> anyhow::Result<Vec<(f64, usize)>> {
-        let mut noted = Vec::new();
-        loop {
-            let mut count = 0;
-            for name in names {
-                count += usize::from(queues.fill(name).await?.consumers > 0);
-            }
-            let changed = noted.last().is_none_or(|(_, before)| *before != count);
-            if changed {
-                noted.push((since.elapsed().as_secs_f64(), count));
-            }
-            if count == names.len() {
-                return Ok(noted);
-            }
-            let waited = since.elapsed();
-            ensure!(
-                waited < PATIENCE,
-                "{count} of {} steps consume after {waited:?}",
-                names.len()
-            );
-            sleep(LOOK).await;
+            })?);
+            sleep(BETWEEN_STARTS).await;
         }
+        Ok(steps)
     }
 
     async fn watch(&self, steps: &[Child]) -> anyhow::Result<Idle> {
@@ -162,7 +137,12 @@ impl Machine {
         })
     }
 
-    async fn restart(&self, relay: &Relay, names: &[String]) -> anyhow::Result<Restart> {
+    async fn restart(
+        &self,
+        relay: &Relay,
+        names: &[String],
+        steps: &mut [Child],
+    ) -> anyhow::Result<Restart> {
         let port = self.broker;
         let gone = tokio::spawn(wait_for(port, false));
         self.control("stop_app").await?;
@@ -171,9 +151,8 @@ impl Machine {
         let back = tokio::spawn(wait_for(port, true));
         self.control("start_app").await?;
         let back = back.await??;
-        let consuming = self
-            .consuming_again(&self.queues().await?, names, back)
-            .await?;
+        let queues = self.queues().await?;
+        let consuming = until_all_consume(&queues, names, steps, back).await?;
         let attempts = relay.attempts();
         let (attempts, burst) = per_second(&attempts, gone, back);
         Ok(Restart {
@@ -192,6 +171,38 @@ impl Machine {
             "rabbitmqctl {command} failed, with {status}"
         );
         Ok(())
+    }
+}
+
+/// Notes how many queues have a consumer, and when, until all have one.
+async fn until_all_consume(
+    queues: &Queues,
+    names: &[String],
+    steps: &mut [Child],
+    since: Instant,
+) -> anyhow::Result<Vec<(f64, usize)>> {
+    let mut noted: Vec<(f64, usize)> = Vec::new();
+    loop {
+        let mut count = 0;
+        for name in names {
+            count += usize::from(queues.fill(name).await?.consumers > 0);
+        }
+        if noted.last().is_none_or(|(_, before)| *before != count) {
+            noted.push((since.elapsed().as_secs_f64(), count));
+        }
+        if count == names.len() {
+            return Ok(noted);
+        }
+        for step in &mut *steps {
+            let ended = step.try_wait()?;
+            ensure!(ended.is_none(), "a step has ended; --logs shows why");
+        }
+        ensure!(
+            since.elapsed() < PATIENCE,
+            "only {count} of {} steps consume",
+            names.len()
+        );
+        sleep(LOOK).await;
     }
 }
 

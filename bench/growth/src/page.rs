@@ -162,12 +162,12 @@ fn table_of_curve(curve: &Curve) -> String {
     let columns = "--:|".repeat(curve.series.len() * figures.len());
     let _ = writeln!(text, "\n|--:|{columns}");
     for x in numbers(curve) {
-        let _ = write!(text, "| {}{x_unit} |", short(x));
+        let _ = write!(text, "| {} |", short(x, x_unit));
         for series in &curve.series {
             let point = series.points.iter().find(|point| point.x == x);
             for (_, figure) in &figures {
                 let value = point.and_then(figure);
-                let value = value.map_or_else(|| "–".to_owned(), short);
+                let value = value.map_or_else(|| "–".to_owned(), |value| short(value, ""));
                 let _ = write!(text, " {value} |");
             }
         }
@@ -186,7 +186,7 @@ fn table_of_densities(densities: &[Density]) -> String {
         let _ = write!(text, "{} | ", density.name);
     }
     let _ = writeln!(text, "\n|---|{}", "--:|".repeat(densities.len()));
-    let rows: [(&str, fn(&Density) -> String); 9] = [
+    let rows: [(&str, fn(&Density) -> String); 8] = [
         ("steps", |density| density.steps.to_string()),
         ("private memory of each, MB", |density| {
             spread(&density.private_memory)
@@ -195,9 +195,6 @@ fn table_of_densities(densities: &[Density]) -> String {
             spread(&density.shared_memory)
         }),
         ("CPU of each, ms per minute", |density| spread(&density.cpu)),
-        ("until all consume, after the first start", |density| {
-            seconds(density.started)
-        }),
         ("the broker was away for", |density| {
             seconds(density.restart.outage)
         }),
@@ -238,9 +235,9 @@ fn spread(values: &[f64]) -> String {
         |(least, most)| {
             format!(
                 "{} ({}..{})",
-                short(median(values)),
-                short(*least),
-                short(*most)
+                short(median(values), ""),
+                short(*least, ""),
+                short(*most, "")
             )
         },
     )
@@ -271,7 +268,6 @@ mod tests {
                 name: "up to 30 s".to_owned(),
                 conditions: "Elsewhere.".to_owned(),
                 steps: 2,
-                started: 0.5,
                 private_memory: vec![5.0, 6.0],
                 shared_memory: vec![7.0],
                 cpu: vec![],
@@ -291,7 +287,7 @@ mod tests {
         for line in [
             "Somewhere.",
             "| size of a message | ours: messages/s | ours: CPU per message, µs | ours: peak memory, MB |",
-            "| 100B | 5 | 2 | – |",
+            "| 100 B | 5 | 2 | – |",
             "| 8 MB | 0.50 | 2 | – |",
             "Elsewhere.",
             "| private memory of each, MB | 5.5 (5..6) |",

@@ -105,8 +105,8 @@ impl Panel {
             .label_style(font(12))
             .axis_desc_style(font(13))
             .x_desc(&self.x_title)
-            .x_label_formatter(&|number| short(*number) + self.x_unit)
-            .y_label_formatter(&|number| short(*number))
+            .x_label_formatter(&|number| short(*number, self.x_unit))
+            .y_label_formatter(&|number| short(*number, ""))
             .draw()?;
         for (points, colour) in self.lines.iter().zip(COLOURS) {
             let size = if self.marked { 3 } else { 0 };
