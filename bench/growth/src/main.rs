@@ -41,7 +41,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Measure, keep the figures, draw the plots, and print tables.
-    Measure(Options),
+    Measure(Box<Options>),
     /// Draw the plots and print the tables of figures that were measured before.
     Draw {
         /// The folder with the figures and the plots.

@@ -176,6 +176,9 @@ fn table_of_curve(curve: &Curve) -> String {
     text + "\n"
 }
 
+/// A figure as the text of a cell.
+type Cell = fn(&Density) -> String;
+
 fn table_of_densities(densities: &[Density]) -> String {
     let mut text = String::new();
     for density in densities {
@@ -186,7 +189,7 @@ fn table_of_densities(densities: &[Density]) -> String {
         let _ = write!(text, "{} | ", density.name);
     }
     let _ = writeln!(text, "\n|---|{}", "--:|".repeat(densities.len()));
-    let rows: [(&str, fn(&Density) -> String); 8] = [
+    let rows: [(&str, Cell); 8] = [
         ("steps", |density| density.steps.to_string()),
         ("private memory of each, MB", |density| {
             spread(&density.private_memory)
