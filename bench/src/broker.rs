@@ -121,6 +121,32 @@ impl Queues {
         Ok(())
     }
 
+    /// Creates queues that no key is bound to.
+    ///
+    /// # Errors
+    /// When the broker refuses.
+    pub async fn declare_queues(&self, names: &[String]) -> anyhow::Result<()> {
+        for name in names {
+            self.channel
+                .queue_declare(name.as_str().into(), DURABLE, FieldTable::default())
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Deletes queues.
+    ///
+    /// # Errors
+    /// When the broker refuses.
+    pub async fn delete_queues(&self, names: &[String]) -> anyhow::Result<()> {
+        for name in names {
+            self.channel
+                .queue_delete(name.as_str().into(), QueueDeleteOptions::default())
+                .await?;
+        }
+        Ok(())
+    }
+
     /// Drops all ready messages.
     ///
     /// # Errors
@@ -160,10 +186,23 @@ impl Queues {
         protocol: i64,
     ) -> anyhow::Result<()> {
         let cipher = sample::cipher();
-        let at_once = (UNCONFIRMED_BYTES / bytes.max(1)).clamp(1, UNCONFIRMED);
-        let mut confirms = Vec::with_capacity(at_once);
+        let payload = |number| sample::message(&cipher, number, bytes, protocol);
+        self.fill_with(messages, protocol, payload).await
+    }
+
+    /// Puts so many messages into [`INPUT`]. `payload` returns the encrypted message with this number.
+    ///
+    /// # Errors
+    /// When the broker does not take one.
+    pub async fn fill_with<P: AsRef<[u8]>>(
+        &self,
+        messages: usize,
+        protocol: i64,
+        payload: impl Fn(usize) -> P,
+    ) -> anyhow::Result<()> {
+        let (mut confirms, mut bytes) = (Vec::new(), 0);
         for number in 0..messages {
-            let payload = sample::message(&cipher, number, bytes, protocol);
+            let payload = payload(number);
             let properties = BasicProperties::default()
                 .with_content_type("application/json".into())
                 .with_headers(table(number, protocol));
@@ -171,15 +210,18 @@ impl Queues {
                 mandatory: true,
                 ..Default::default()
             };
-            let key = INPUT_KEY.into();
+            let (exchange, key) = (EXCHANGE.into(), INPUT_KEY.into());
             let publish =
                 self.channel
-                    .basic_publish(EXCHANGE.into(), key, options, &payload, properties);
+                    .basic_publish(exchange, key, options, payload.as_ref(), properties);
             confirms.push(publish.await?);
-            if confirms.len() == at_once || number + 1 == messages {
+            bytes += payload.as_ref().len();
+            let full = confirms.len() >= UNCONFIRMED || bytes >= UNCONFIRMED_BYTES;
+            if full || number + 1 == messages {
                 for confirm in confirms.drain(..) {
                     taken(&confirm.await?)?;
                 }
+                bytes = 0;
             }
         }
         Ok(())

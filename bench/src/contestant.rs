@@ -2,7 +2,7 @@
 
 use crate::{
     bare_loop::Acknowledge,
-    broker::{ERROR_KEY, EXCHANGE, INPUT, OUTPUT_KEY, REBOUND_KEY, SNAPSHOT_KEY},
+    broker::{ERROR_KEY, EXCHANGE, OUTPUT_KEY, REBOUND_KEY, SNAPSHOT_KEY},
     sample::{CRYPTO_IV, CRYPTO_PASSWORD},
 };
 use anyhow::Context as _;
@@ -16,6 +16,15 @@ use tokio::process::{Child, Command};
 
 /// The protocol version of every message.
 pub const PROTOCOL: i64 = 2;
+
+/// The name of the bare loop.
+pub const LOOP: &str = "loop";
+/// The name of the bare loop that acknowledges many messages at once.
+pub const BATCHED_LOOP: &str = "batched loop";
+/// The name of the loop that [`LOOP`] is compared with.
+pub const REFERENCE_LOOP: &str = "reference loop";
+/// The name of the loop that [`BATCHED_LOOP`] is compared with.
+pub const REFERENCE_BATCHED_LOOP: &str = "reference batched loop";
 
 /// A program that works on the queues, and its name in the report.
 #[derive(Debug)]
@@ -33,8 +42,10 @@ pub enum Program {
     Component(PathBuf, String),
     /// The component in `bench/node`, run by the Node sailor's `run.js`.
     Node(PathBuf),
-    /// A bare loop.
+    /// A bare loop of this project.
     Loop(Acknowledge),
+    /// A command for the shell that does what the bare loop does, written by others.
+    ReferenceLoop(Acknowledge, String),
     /// A command for the shell. Its environment has `PREFETCH`, `MESSAGES` and `AMQP_URI` in addition to the platform's
     /// variables.
     Shell(String),
@@ -47,6 +58,8 @@ pub struct Setup<'a> {
     pub uri: &'a str,
     /// The platform's API.
     pub platform: SocketAddr,
+    /// The queue that is consumed.
+    pub queue: &'a str,
     /// The id of the step, which the platform's response depends on.
     pub step: &'a str,
     /// How many messages are processed at the same time.
@@ -87,12 +100,25 @@ impl Contestant {
     #[must_use]
     pub fn bare_loop(acknowledge: Acknowledge) -> Self {
         let name = match acknowledge {
-            Acknowledge::Each => "loop",
-            Acknowledge::Batches => "batched loop",
+            Acknowledge::Each => LOOP,
+            Acknowledge::Batches => BATCHED_LOOP,
         };
         Self {
             name: name.to_owned(),
             program: Program::Loop(acknowledge),
+        }
+    }
+
+    /// A command that does what the bare loop does. Its environment has what [`Program::Shell`] has.
+    #[must_use]
+    pub fn reference(acknowledge: Acknowledge, command: &str) -> Self {
+        let name = match acknowledge {
+            Acknowledge::Each => REFERENCE_LOOP,
+            Acknowledge::Batches => REFERENCE_BATCHED_LOOP,
+        };
+        Self {
+            name: name.to_owned(),
+            program: Program::ReferenceLoop(acknowledge, command.to_owned()),
         }
     }
 
@@ -137,7 +163,9 @@ impl Contestant {
                 command
             }
             Program::Loop(acknowledge) => {
-                let mut command = Command::new(std::env::current_exe()?);
+                // Beside the program that runs, which may be another one of this folder.
+                let program = std::env::current_exe()?.with_file_name("sailor-bench");
+                let mut command = Command::new(found(&program)?);
                 command
                     .arg("loop")
                     .args(["--prefetch", &setup.prefetch.to_string()]);
@@ -147,7 +175,7 @@ impl Contestant {
                 command
             }
             // `exec` replaces the shell, so that the command itself is measured.
-            Program::Shell(line) => with_arguments(
+            Program::Shell(line) | Program::ReferenceLoop(_, line) => with_arguments(
                 Path::new("sh"),
                 ["-c".into(), format!("exec {line}").into()],
             ),
@@ -181,7 +209,8 @@ fn found(path: &Path) -> anyhow::Result<PathBuf> {
 }
 
 /// The platform's variables for a step. Logs are as short as they can be, and rates are not limited.
-pub(crate) fn variables(setup: &Setup) -> Vec<(&'static str, String)> {
+#[must_use]
+pub fn variables(setup: &Setup) -> Vec<(&'static str, String)> {
     let platform = format!("http://{}", setup.platform);
     let numbers = [
         ("PREFETCH", u64::from(setup.prefetch)),
@@ -210,7 +239,7 @@ pub(crate) fn variables(setup: &Setup) -> Vec<(&'static str, String)> {
         ("ELASTICIO_COMP_ID", "component"),
         ("ELASTICIO_MESSAGE_CRYPTO_PASSWORD", CRYPTO_PASSWORD),
         ("ELASTICIO_MESSAGE_CRYPTO_IV", CRYPTO_IV),
-        ("ELASTICIO_LISTEN_MESSAGES_ON", INPUT),
+        ("ELASTICIO_LISTEN_MESSAGES_ON", setup.queue),
         ("ELASTICIO_PUBLISH_MESSAGES_TO", EXCHANGE),
         ("ELASTICIO_DATA_ROUTING_KEY", OUTPUT_KEY),
         ("ELASTICIO_ERROR_ROUTING_KEY", ERROR_KEY),

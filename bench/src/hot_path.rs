@@ -5,6 +5,7 @@
 //! published and confirmed, and the message is acknowledged. There is one thread, and no network.
 
 use crate::{
+    broker::INPUT,
     contestant::{self, Setup},
     platform::PLAIN_STEP,
     sample,
@@ -179,6 +180,7 @@ fn variable_of(scenario: Scenario) -> impl Fn(&str) -> Option<String> {
     let variables = contestant::variables(&Setup {
         uri: "amqp://localhost",
         platform: (Ipv4Addr::LOCALHOST, 1).into(),
+        queue: INPUT,
         step: PLAIN_STEP,
         prefetch: PREFETCH,
         messages: scenario.messages,

@@ -9,4 +9,6 @@ pub mod platform;
 pub mod process;
 pub mod report;
 pub mod rows;
+pub mod running;
 pub mod sample;
+pub mod targets;

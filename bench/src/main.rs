@@ -1,6 +1,6 @@
 //! The load tool, the bare loop and the rows. `scripts/bench` runs it with everything that it needs.
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use clap::{Args, Parser, Subcommand};
 use sailor_bench::{
     bare_loop::{self, Acknowledge},
@@ -9,6 +9,7 @@ use sailor_bench::{
     platform,
     report::{Results, Spread, head},
     rows::{Bench, Pace, Row, rows},
+    targets::{self, OURS},
 };
 use std::path::PathBuf;
 
@@ -69,6 +70,15 @@ struct Options {
     /// The folder node_modules that has the Node sailor. Without it, the Node sailor is left out.
     #[arg(long, value_name = "FOLDER")]
     node: Option<PathBuf>,
+    /// A loop by others, which `loop` is compared with: a shell command with the same environment as that of --also.
+    #[arg(long, value_name = "COMMAND")]
+    reference_loop: Option<String>,
+    /// The same for `batched loop`.
+    #[arg(long, value_name = "COMMAND")]
+    reference_batched_loop: Option<String>,
+    /// Fail if a target is missed.
+    #[arg(long)]
+    check: bool,
     /// One more contestant: a shell command, which finds PREFETCH, MESSAGES and AMQP_URI in its environment. May be
     /// given several times.
     #[arg(long, value_name = "NAME=COMMAND")]
@@ -147,12 +157,19 @@ async fn run_rows(uri: String, options: &Options) -> anyhow::Result<()> {
         .map(|contestant| &*contestant.name)
         .collect();
     print!("{}", head(&names));
+    let mut results = Vec::new();
     for row in rows().iter().filter(|row| is_wanted(row, options)) {
-        print!(
-            "{}",
-            run_row(&bench, row, &contestants, &names).await?.lines()
-        );
+        let row = run_row(&bench, row, &contestants, &names).await?;
+        print!("{}", row.lines());
+        results.push(row);
     }
+    let verdict = targets::verdict(&results);
+    print!("\n{}", verdict.tables);
+    ensure!(
+        verdict.misses == 0 || !options.check,
+        "{} targets are missed",
+        verdict.misses
+    );
     Ok(())
 }
 
@@ -165,7 +182,7 @@ fn is_wanted(row: &Row, options: &Options) -> bool {
 }
 
 fn contestants(options: &Options) -> anyhow::Result<Vec<Contestant>> {
-    let mut contestants = vec![Contestant::component("ours", &options.ours)?];
+    let mut contestants = vec![Contestant::component(OURS, &options.ours)?];
     if let Some(path) = &options.before {
         contestants.push(Contestant::component("before", path)?);
     }
@@ -174,6 +191,14 @@ fn contestants(options: &Options) -> anyhow::Result<Vec<Contestant>> {
     }
     contestants.push(Contestant::bare_loop(Acknowledge::Each));
     contestants.push(Contestant::bare_loop(Acknowledge::Batches));
+    let references = [
+        (Acknowledge::Each, &options.reference_loop),
+        (Acknowledge::Batches, &options.reference_batched_loop),
+    ];
+    for (acknowledge, command) in references {
+        let command = command.as_deref();
+        contestants.extend(command.map(|line| Contestant::reference(acknowledge, line)));
+    }
     for also in &options.also {
         let (name, command) = also.split_once('=').context("--also takes NAME=COMMAND")?;
         let program = Program::Shell(command.to_owned());
@@ -188,7 +213,7 @@ fn contestants(options: &Options) -> anyhow::Result<Vec<Contestant>> {
 /// Contestants take turns, and each round begins with another one.
 async fn run_row<'a>(
     bench: &Bench,
-    row: &'a Row,
+    row: &Row,
     contestants: &[Contestant],
     names: &'a [&'a str],
 ) -> anyhow::Result<Results<'a>> {

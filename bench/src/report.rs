@@ -70,6 +70,33 @@ impl<'a> Results<'a> {
         }
     }
 
+    /// The row's name.
+    #[must_use]
+    pub fn row(&self) -> &'a str {
+        self.row
+    }
+
+    /// The median of a contestant's runs.
+    #[must_use]
+    pub fn figure(&self, unit: Unit, contestant: &str) -> Option<f64> {
+        finite(median(self.runs_of(unit, contestant)?))
+    }
+
+    /// How many times the figure of another contestant a contestant's is.
+    #[must_use]
+    pub fn ratio(&self, unit: Unit, contestant: &str, other: &str) -> Option<f64> {
+        ratio(self.runs_of(unit, contestant)?, self.runs_of(unit, other)?)
+    }
+
+    fn runs_of(&self, unit: Unit, contestant: &str) -> Option<&[f64]> {
+        let index = self
+            .contestants
+            .iter()
+            .position(|name| *name == contestant)?;
+        let (_, runs) = self.runs.iter().find(|(known, _)| *known == unit)?;
+        runs.get(index).map(Vec::as_slice)
+    }
+
     /// The lines of the table: one for each unit.
     #[must_use]
     pub fn lines(&self) -> String {
@@ -80,7 +107,9 @@ impl<'a> Results<'a> {
                 let _ = write!(lines, " {} |", Spread(values));
             }
             for others in &runs[1..] {
-                let _ = write!(lines, " {} |", ratio(&runs[0], others));
+                let ratio = ratio(&runs[0], others);
+                let ratio = ratio.map_or_else(|| "–".to_owned(), |ratio| format!("{ratio:.2}"));
+                let _ = write!(lines, " {ratio} |");
             }
             lines.push('\n');
         }
@@ -119,19 +148,18 @@ pub fn median(values: &[f64]) -> f64 {
 }
 
 /// The median of the ratios of each round, in which both ran under the same conditions.
-fn ratio(ours: &[f64], others: &[f64]) -> String {
+fn ratio(ours: &[f64], others: &[f64]) -> Option<f64> {
     let ratios: Vec<f64> = ours
         .iter()
         .zip(others)
         .map(|(ours, other)| ours / other)
         .collect();
-    let middle = median(&ratios);
-    // A missing or zero value has no ratio.
-    if middle.is_finite() {
-        format!("{middle:.2}")
-    } else {
-        "–".to_owned()
-    }
+    finite(median(&ratios))
+}
+
+/// A missing or zero value has no ratio, and no values have no median.
+fn finite(value: f64) -> Option<f64> {
+    value.is_finite().then_some(value)
 }
 
 /// The median of some values, with the smallest and the largest of them.
@@ -158,7 +186,7 @@ impl fmt::Display for Spread<'_> {
 }
 
 /// Rounds to three digits: a run is not more exact than that.
-fn short(value: f64) -> String {
+pub(crate) fn short(value: f64) -> String {
     match value {
         value if value >= 100.0 => format!("{value:.0}"),
         value if value >= 10.0 => format!("{value:.1}"),

@@ -2,13 +2,14 @@
 
 use crate::{
     bare_loop::Acknowledge,
-    broker::{ERRORS, INPUT, OUTPUT, POLL, Queues},
+    broker::{ERRORS, INPUT, OUTPUT, Queues},
     contestant::{Contestant, PROTOCOL, Program, Setup},
     platform::{PASSTHROUGH_STEP, PLAIN_STEP},
     process,
     report::{Figure, Unit, median},
+    running::{PATIENCE, Running},
 };
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, ensure};
 use futures_util::StreamExt as _;
 use lapin::Connection;
 use std::{
@@ -17,12 +18,10 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio::{
-    process::{Child, Command},
+    process::Command,
     time::{sleep, timeout},
 };
 
-/// The longest time until the first message, and between two checks.
-const PATIENCE: Duration = Duration::from_secs(60);
 /// How many messages with self-passthrough there are in a row, each of this many bytes.
 const LARGE: (usize, usize) = (5, 5 << 20);
 /// How often a process is started in one run of the start-up row.
@@ -124,15 +123,14 @@ impl Row {
         match (self.kind, &contestant.program) {
             (Kind::Size, _) => contestant.binary().is_some(),
             // With a small prefetch there are no batches.
-            (kind, Program::Loop(Acknowledge::Batches)) => {
-                matches!(
-                    kind,
-                    Kind::Throughput {
-                        prefetch: 100..,
-                        ..
-                    }
-                )
-            }
+            (
+                Kind::Throughput { prefetch, .. },
+                Program::Loop(Acknowledge::Batches)
+                | Program::ReferenceLoop(Acknowledge::Batches, _),
+            ) => prefetch >= 100,
+            (_, Program::Loop(Acknowledge::Batches)) => false,
+            // A reference says how fast the loops are, and nothing else.
+            (kind, Program::ReferenceLoop(..)) => matches!(kind, Kind::Throughput { .. }),
             // It does not support passthrough.
             (Kind::Passthrough, Program::Loop(_)) => false,
             _ => true,
@@ -194,6 +192,7 @@ impl Bench {
         Setup {
             uri,
             platform,
+            queue: INPUT,
             step,
             prefetch,
             messages,
@@ -201,35 +200,21 @@ impl Bench {
         }
     }
 
-    /// Counts what arrives after the first tenth of the messages, in which Node still compiles.
     async fn throughput(
         &self,
         queues: &Queues,
         contestant: &Contestant,
         setup: &Setup<'_>,
     ) -> anyhow::Result<Vec<Figure>> {
-        let mut running = Running::start(contestant, setup)?;
-        let first = running.published(queues, setup.messages / 10).await?;
-        let mut last = first;
-        while last.messages < setup.messages && last.at - first.at < self.pace.counted {
-            last = running.published(queues, last.messages + 1).await?;
-        }
-        let peak = process::peak_memory(running.pid);
+        let mut running = Running::start(contestant, setup, 1)?;
+        let counted = running.count(queues, setup.messages, self.pace.counted);
+        let counted = counted.await?;
         running.end().await?;
-        let messages = (last.messages - first.messages) as f64;
-        ensure!(
-            messages > 0.0,
-            "all messages were published before they could be counted"
-        );
-        let mut figures = vec![(Unit::Rate, messages / (last.at - first.at).as_secs_f64())];
-        if let (Some(from), Some(to)) = (first.cpu, last.cpu) {
-            figures.push((
-                Unit::CpuPerMessage,
-                (to - from).as_secs_f64() * 1e6 / messages,
-            ));
-        }
-        // The memory of a command that has ended by itself cannot be read.
-        figures.extend(peak.ok().map(|bytes| (Unit::PeakMemory, megabytes(bytes))));
+        let cpu = counted.cpu_per_message;
+        let memory = counted.peak_memory.map(megabytes);
+        let mut figures = vec![(Unit::Rate, counted.rate)];
+        figures.extend(cpu.map(|time| (Unit::CpuPerMessage, time.as_secs_f64() * 1e6)));
+        figures.extend(memory.map(|memory| (Unit::PeakMemory, memory)));
         Ok(figures)
     }
 
@@ -240,22 +225,24 @@ impl Bench {
     ) -> anyhow::Result<Vec<Figure>> {
         let (messages, bytes) = LARGE;
         queues.prefill(messages, bytes, PROTOCOL).await?;
-        let mut running = Running::start(contestant, &self.setup(PASSTHROUGH_STEP, 1, messages))?;
+        let mut running =
+            Running::start(contestant, &self.setup(PASSTHROUGH_STEP, 1, messages), 1)?;
         running.published(queues, messages).await?;
-        let peak = process::peak_memory(running.pid)?;
+        let peak = running.peak_memory()?;
         running.end().await?;
         Ok(vec![(Unit::PeakMemory, megabytes(peak))])
     }
 
     async fn idle(&self, queues: &Queues, contestant: &Contestant) -> anyhow::Result<Vec<Figure>> {
-        let mut running = Running::start(contestant, &self.setup(PLAIN_STEP, 1, 0))?;
+        let mut running = Running::start(contestant, &self.setup(PLAIN_STEP, 1, 0), 1)?;
         running.consuming(queues).await?;
+        let pid = running.pids()[0];
         let (settle, watch) = self.pace.idle;
         sleep(settle).await;
-        let before = process::time_of_threads(running.pid)?;
+        let before = process::time_of_threads(pid)?;
         sleep(watch).await;
-        let used = process::time_of_threads(running.pid)?.saturating_sub(before);
-        let memory = process::private_memory(running.pid)?;
+        let used = process::time_of_threads(pid)?.saturating_sub(before);
+        let memory = process::private_memory(pid)?;
         running.end().await?;
         let per_minute = used.as_secs_f64() * 1e3 * 60.0 / watch.as_secs_f64();
         Ok(vec![
@@ -270,7 +257,7 @@ impl Bench {
         for _ in 0..STARTS {
             queues.prefill(1, 1024, PROTOCOL).await?;
             let start = Instant::now();
-            let running = Running::start(contestant, &self.setup(PLAIN_STEP, 1, 1))?;
+            let running = Running::start(contestant, &self.setup(PLAIN_STEP, 1, 1), 1)?;
             let arrival = timeout(PATIENCE, arrivals.next()).await;
             arrival
                 .context("it published nothing for a minute")?
@@ -280,78 +267,6 @@ impl Bench {
             queues.drain_input().await?;
         }
         Ok((Unit::StartUp, median(&times)))
-    }
-}
-
-/// A contestant at work. It is killed when this is dropped.
-struct Running {
-    child: Child,
-    pid: u32,
-}
-
-/// How far a contestant is.
-#[derive(Clone, Copy)]
-struct Progress {
-    at: Instant,
-    messages: usize,
-    cpu: Option<Duration>,
-}
-
-impl Running {
-    fn start(contestant: &Contestant, setup: &Setup) -> anyhow::Result<Self> {
-        let child = contestant.start(setup)?;
-        let pid = child.id().context("it ended at once")?;
-        Ok(Self { child, pid })
-    }
-
-    /// Waits until this many messages are in the output queue.
-    async fn published(&mut self, queues: &Queues, messages: usize) -> anyhow::Result<Progress> {
-        let start = Instant::now();
-        loop {
-            // The exit is checked before the messages are counted: a contestant that has published everything may end.
-            let cpu = process::cpu_time(self.pid).ok();
-            let ended = self.child.try_wait()?;
-            let progress = queues.fill(OUTPUT).await?.messages;
-            if progress >= messages {
-                return Ok(Progress {
-                    at: Instant::now(),
-                    messages: progress,
-                    cpu,
-                });
-            }
-            self.patient(start, ended)?;
-            sleep(POLL).await;
-        }
-    }
-
-    /// Waits until it consumes the input queue.
-    async fn consuming(&mut self, queues: &Queues) -> anyhow::Result<()> {
-        let start = Instant::now();
-        while queues.fill(INPUT).await?.consumers == 0 {
-            let ended = self.child.try_wait()?;
-            self.patient(start, ended)?;
-            sleep(POLL).await;
-        }
-        Ok(())
-    }
-
-    fn patient(
-        &self,
-        start: Instant,
-        ended: Option<std::process::ExitStatus>,
-    ) -> anyhow::Result<()> {
-        if let Some(status) = ended {
-            bail!("it ended too early, with {status}; --logs shows what it says");
-        }
-        ensure!(
-            start.elapsed() < PATIENCE,
-            "nothing has happened for a minute; --logs shows why"
-        );
-        Ok(())
-    }
-
-    async fn end(mut self) -> anyhow::Result<()> {
-        self.child.kill().await.context("ending the process")
     }
 }
 

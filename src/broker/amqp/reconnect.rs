@@ -11,10 +11,11 @@ use tokio::time::{Instant, sleep};
 
 /// A connection that lived this long was stable: the first attempt after its loss has no delay.
 const STABLE_AFTER: Duration = Duration::from_millis(500);
-/// Jitter at most doubles a delay, so the longest delay is 30 s. It keeps the sailors of a cluster from connecting at
-/// the same time after an outage of the broker.
+/// Jitter at most doubles a delay, so the longest delay is 10 s. It keeps the sailors of a cluster from connecting at
+/// the same time after an outage of the broker: a thousand steps make about 270 attempts per second during a long one, and
+/// 290 in the busiest second after it (docs/performance.md). That is less than after a short one, where delays are short.
 const DELAYS: RetryPolicy =
-    RetryPolicy::doubling(Duration::from_millis(100), Duration::from_secs(15)).with_jitter();
+    RetryPolicy::doubling(Duration::from_millis(100), Duration::from_secs(5)).with_jitter();
 
 /// The delays while the broker refuses. It runs, and what it refuses may be back soon, so they are at most 2 s.
 const REFUSAL_DELAYS: RetryPolicy =
@@ -174,7 +175,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn reconnect_delays_grow_up_to_30_seconds() {
+    async fn reconnect_delays_grow_up_to_10_seconds() {
         let mut backoff = ReconnectBackoff::new();
         let delays: Vec<_> = (0..20).map(|_| backoff.next_delay().unwrap()).collect();
         assert!(
@@ -183,7 +184,7 @@ mod tests {
         );
         assert!(delays[3] >= Duration::from_millis(800), "{delays:?}");
         assert!(
-            delays[19] >= Duration::from_secs(15) && delays[19] <= Duration::from_secs(30),
+            delays[19] >= Duration::from_secs(5) && delays[19] <= Duration::from_secs(10),
             "{delays:?}"
         );
     }
@@ -196,7 +197,7 @@ mod tests {
         }
         backoff.opened();
         tokio::time::advance(STABLE_AFTER / 2).await;
-        assert!(backoff.next_delay().unwrap() > Duration::from_secs(5));
+        assert!(backoff.next_delay().unwrap() >= Duration::from_secs(5));
         backoff.opened();
         tokio::time::advance(STABLE_AFTER).await;
         assert_eq!(backoff.next_delay(), None);
