@@ -2,11 +2,14 @@
 
 use crate::{
     event::{Event, EventKind},
+    log_line::LogLine,
     platform::ServiceResult,
 };
 use serde_json::{Map, Value, json};
 use std::{
+    collections::HashSet,
     io::{IsTerminal, Write},
+    sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -28,6 +31,8 @@ pub(crate) struct Timeline {
     json: bool,
     quiet: bool,
     colours: bool,
+    /// The lines of errors that have ended a process: sailors print them once more, after their log.
+    told: Mutex<HashSet<String>>,
 }
 
 impl Timeline {
@@ -38,6 +43,7 @@ impl Timeline {
             json,
             quiet,
             colours: !json && std::io::stdout().is_terminal(),
+            told: Mutex::default(),
         }
     }
 
@@ -64,16 +70,40 @@ impl Timeline {
         if self.quiet {
         } else if self.json {
             eprintln!("{line}");
-        } else {
-            say(&self.paint(DIM, &format!("              │ {}", readable(line))));
+        } else if self.is_new(line) {
+            say(&self.paint(DIM, &indented(&LogLine::read(line).shown)));
         }
     }
 
-    /// The last lines of the component's output, to explain its end. They are shown even when it is quiet.
+    /// The last lines of the component's output, to explain its end, if they have not been shown.
     pub(crate) fn last_lines<'a>(&self, lines: impl Iterator<Item = &'a str>) {
-        for line in lines {
-            self.plain(&format!("              │ {}", readable(line)));
+        let mut lines = lines.filter(|_| self.quiet).peekable();
+        if lines.peek().is_some() {
+            self.note("the last lines of the component:");
         }
+        for line in lines.filter(|line| self.is_new(line)) {
+            self.plain(&indented(&LogLine::read(line).shown));
+        }
+    }
+
+    /// Lines that explain the end of the component.
+    pub(crate) fn details<'a>(&self, what: &str, lines: impl Iterator<Item = &'a str>) {
+        let mut lines = lines.peekable();
+        if lines.peek().is_some() {
+            self.note(what);
+        }
+        lines.for_each(|line| self.plain(&indented(line)));
+    }
+
+    /// Whether a line does not repeat an error that the log has told.
+    fn is_new(&self, line: &str) -> bool {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(fatal) = LogLine::read(line).fatal {
+            let lines = fatal.lines().map(str::trim).filter(|line| !line.is_empty());
+            told.extend(lines.map(str::to_owned));
+            return true;
+        }
+        !told.contains(line.trim())
     }
 
     /// The final result, for machines. People read the note.
@@ -145,6 +175,12 @@ impl Timeline {
 /// Writes a line. If the reader is gone, the command continues: its exit status still counts.
 fn say(line: &str) {
     let _ = writeln!(std::io::stdout().lock(), "{line}");
+}
+
+/// The lines of the component, beside those of the time line.
+fn indented(text: &str) -> String {
+    let lines = text.lines().map(|line| format!("              │ {line}"));
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 fn style(kind: EventKind) -> (&'static str, &'static str, &'static str) {
@@ -270,68 +306,20 @@ fn for_machines(event: &Event) -> Value {
     line
 }
 
-/// A bunyan line as level, message and code; any other line unchanged.
-fn readable(line: &str) -> String {
-    let Ok(Value::Object(record)) = serde_json::from_str(line) else {
-        return line.to_owned();
-    };
-    let (Some(level), Some(text)) = (
-        record.get("level").and_then(Value::as_u64),
-        record.get("msg"),
-    ) else {
-        return line.to_owned();
-    };
-    let level = match level {
-        ..20 => "trace",
-        20..30 => "debug",
-        30..40 => "info",
-        40..50 => "warn",
-        50..60 => "error",
-        _ => "fatal",
-    };
-    let text = text
-        .as_str()
-        .map_or_else(|| text.to_string(), str::to_owned);
-    let cause = record
-        .get("err")
-        .and_then(|error| error["message"].as_str());
-    // The text of an error event that was not published.
-    let reported = record.get("reported_message").and_then(Value::as_str);
-    let causes = [cause, reported].into_iter().flatten();
-    let line = causes.fold(format!("{level:<5} {text}"), |line, cause| {
-        format!("{line}: {cause}")
-    });
-    match record.get("code").and_then(Value::as_str) {
-        Some(code) => format!("{line} [{code}]"),
-        None => line,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_bunyan_line_shows_level_message_cause_and_code() {
-        for (line, shown) in [
-            (r#"{"level":30,"msg":"ready","pid":1}"#, "info  ready"),
-            (
-                r#"{"level":60,"msg":"failed","err":{"message":"no queue"}}"#,
-                "fatal failed: no queue",
-            ),
-            (
-                r#"{"level":60,"msg":"not told","reported_message":"x"}"#,
-                "fatal not told: x",
-            ),
-            (
-                r#"{"level":40,"code":"broker-blocked","msg":"waiting"}"#,
-                "warn  waiting [broker-blocked]",
-            ),
-            (r#"{"other":1}"#, r#"{"other":1}"#),
-            ("plain", "plain"),
-        ] {
-            assert_eq!(readable(line), shown);
-        }
+    fn an_error_that_ends_the_process_is_told_once() {
+        let timeline = Timeline::new(false, false);
+        let fatal = r#"{"level":60,"msg":"cannot start:\n  A is missing"}"#;
+        assert!(timeline.is_new("cannot start:"));
+        assert!(timeline.is_new(fatal));
+        assert!(!timeline.is_new("cannot start:"));
+        assert!(!timeline.is_new("  A is missing"));
+        assert!(timeline.is_new("another line"));
+        assert!(timeline.is_new("") && timeline.is_new(""));
     }
 
     #[test]
