@@ -26,8 +26,15 @@ const IDS: [&str; 2] = ["parentMessageId", "threadId"];
 pub(crate) struct LogLine {
     /// As it is shown.
     pub(crate) shown: String,
-    /// The text of an error that ends the process. Some sailors print it once more.
-    pub(crate) fatal: Option<String>,
+    /// The error that ends the process. Some sailors print it once more.
+    pub(crate) fatal: Option<Fatal>,
+}
+
+/// An error that ends the process.
+pub(crate) struct Fatal {
+    pub(crate) text: String,
+    /// The line for people who have read the text before.
+    pub(crate) short: String,
 }
 
 impl LogLine {
@@ -39,7 +46,10 @@ impl LogLine {
         match record.as_ref().and_then(shown) {
             Some((level, text, shown)) => Self {
                 shown: without_controls(&shown).into_owned(),
-                fatal: (level == "fatal").then_some(text),
+                fatal: (level == "fatal").then(|| Fatal {
+                    short: shown.replacen(&text, "the process ends with this error", 1),
+                    text,
+                }),
             },
             None => Self {
                 shown: without_controls(line).into_owned(),

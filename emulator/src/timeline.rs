@@ -31,8 +31,16 @@ pub(crate) struct Timeline {
     json: bool,
     quiet: bool,
     colours: bool,
+    told: Mutex<Told>,
+}
+
+/// Errors that have been told.
+#[derive(Default)]
+struct Told {
+    /// The texts of error events: one that ends the process is in its log too.
+    events: HashSet<String>,
     /// The lines of errors that have ended a process: sailors print them once more, after their log.
-    told: Mutex<HashSet<String>>,
+    fatal: HashSet<String>,
 }
 
 impl Timeline {
@@ -70,8 +78,8 @@ impl Timeline {
         if self.quiet {
         } else if self.json {
             eprintln!("{line}");
-        } else if self.is_new(line) {
-            say(&self.paint(DIM, &indented(&LogLine::read(line).shown)));
+        } else if let Some(shown) = self.shown(line) {
+            say(&self.paint(DIM, &indented(&shown)));
         }
     }
 
@@ -81,8 +89,8 @@ impl Timeline {
         if lines.peek().is_some() {
             self.note("the last lines of the component:");
         }
-        for line in lines.filter(|line| self.is_new(line)) {
-            self.plain(&indented(&LogLine::read(line).shown));
+        for shown in lines.filter_map(|line| self.shown(line)) {
+            self.plain(&indented(&shown));
         }
     }
 
@@ -95,15 +103,21 @@ impl Timeline {
         lines.for_each(|line| self.plain(&indented(line)));
     }
 
-    /// Whether a line does not repeat an error that the log has told.
-    fn is_new(&self, line: &str) -> bool {
+    /// A line of the component as it is shown; nothing for one that repeats the error that has ended the process.
+    fn shown(&self, line: &str) -> Option<String> {
+        let LogLine { shown, fatal } = LogLine::read(line);
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(fatal) = LogLine::read(line).fatal {
-            let lines = fatal.lines().map(str::trim).filter(|line| !line.is_empty());
-            told.extend(lines.map(str::to_owned));
-            return true;
-        }
-        !told.contains(line.trim())
+        let Some(fatal) = fatal else {
+            return (!told.fatal.contains(line.trim())).then_some(shown);
+        };
+        let lines = fatal.text.lines().map(str::trim);
+        let lines = lines.filter(|line| !line.is_empty());
+        told.fatal.extend(lines.map(str::to_owned));
+        Some(if told.events.contains(&fatal.text) {
+            fatal.short
+        } else {
+            shown
+        })
     }
 
     /// The final result, for machines. People read the note.
@@ -138,12 +152,19 @@ impl Timeline {
         if let Some(why) = &event.end_of_flow {
             self.remark(&format!("end of the flow: {why}"));
         }
-        if event.kind == EventKind::Error
-            && let Some(stack) = event.body["error"]["stack"].as_str()
-        {
-            for line in stack.lines().skip(1).take(STACK_LINES) {
-                say(&self.paint(DIM, &format!("              │ {line}")));
-            }
+        if event.kind == EventKind::Error {
+            self.stack(&event.body["error"]);
+        }
+    }
+
+    /// The stack of an error event, which begins with the message.
+    fn stack(&self, error: &Value) {
+        let text = |name: &str| error[name].as_str().unwrap_or_default();
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        told.events.insert(text("message").to_owned());
+        let message_lines = text("message").lines().count().max(1);
+        for line in text("stack").lines().skip(message_lines).take(STACK_LINES) {
+            say(&self.paint(DIM, &indented(line)));
         }
     }
 
@@ -159,7 +180,8 @@ impl Timeline {
         say(&format!(
             "{}  {} {what}",
             self.paint(DIM, &at),
-            self.paint(colour, &format!("{symbol} {kind:<14}"))
+            self.paint(colour, &format!("{symbol} {kind:<14}")),
+            what = what.replace('\n', "\n                 ")
         ));
     }
 
@@ -313,13 +335,18 @@ mod tests {
     #[test]
     fn an_error_that_ends_the_process_is_told_once() {
         let timeline = Timeline::new(false, false);
-        let fatal = r#"{"level":60,"msg":"cannot start:\n  A is missing"}"#;
-        assert!(timeline.is_new("cannot start:"));
-        assert!(timeline.is_new(fatal));
-        assert!(!timeline.is_new("cannot start:"));
-        assert!(!timeline.is_new("  A is missing"));
-        assert!(timeline.is_new("another line"));
-        assert!(timeline.is_new("") && timeline.is_new(""));
+        let shown = |line: &str| timeline.shown(line);
+        let fatal = r#"{"level":60,"code":"start-failed","msg":"cannot start:\n  A is missing"}"#;
+        assert_eq!(shown("cannot start:").unwrap(), "cannot start:");
+        let text = "fatal cannot start:\n  A is missing [start-failed]";
+        assert_eq!(shown(fatal).unwrap(), text);
+        assert_eq!(shown("cannot start:"), None);
+        assert_eq!(shown("  A is missing"), None);
+        assert_eq!(shown("another line").unwrap(), "another line");
+        // An error event has told it before.
+        timeline.stack(&json!({ "message": "cannot start:\n  A is missing" }));
+        let short = "fatal the process ends with this error [start-failed]";
+        assert_eq!(shown(fatal).unwrap(), short);
     }
 
     #[test]

@@ -19,8 +19,8 @@ use tokio_util::sync::CancellationToken;
 /// How often the files are looked at. Also how long they must stay the same: editors write in several steps.
 const LOOK_INTERVAL: Duration = Duration::from_millis(300);
 
-/// What is built, downloaded, or of no interest, besides hidden files and folders.
-const LEFT_OUT: [&str; 2] = ["target", "node_modules"];
+/// What is built or downloaded, or written by a build. Hidden files and folders are left out too.
+const LEFT_OUT: [&str; 3] = ["target", "node_modules", "Cargo.lock"];
 
 /// The files whose changes count.
 pub(crate) struct Sources {
@@ -205,6 +205,7 @@ mod tests {
             "target/debug/x",
             "src/.main.rs.swp",
             "a/node_modules/b.js",
+            "Cargo.lock",
             ".git/index",
         ] {
             write(folder.path(), name, "x");

@@ -21,14 +21,17 @@ fn the_fields_of_a_log_line_are_shown() {
 #[test]
 fn nothing_of_an_early_end_is_told_twice() {
     // The error is printed once more when the log has been read.
-    let fatal = r#"{"level":60,"msg":"cannot start:\n  A is missing"}"#;
-    let script = format!(
-        "echo '{}'; printf 'cannot start:\\n  A is missing\\n'",
-        fatal.replace('\n', "\\n")
+    let folder = folder(&[]);
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    write(
+        "log",
+        "{\"level\":60,\"msg\":\"cannot start:\\n  A is missing\"}\n",
     );
-    let stdout = run_script(&script, &[]);
+    write("error", "cannot start:\n  A is missing\n");
+    let words = ["run", "--function", "f", "--", "cat", "log", "error"];
+    let stdout = emulator(folder.path(), words).stdout;
     assert_eq!(stdout.matches("cannot start:").count(), 1, "{stdout}");
-    assert_eq!(stdout.matches("A is missing").count(), 1, "{stdout}");
+    assert_eq!(stdout.matches("│   A is missing").count(), 1, "{stdout}");
     // Without the component's output, its last lines are all that there is.
     let stdout = run_script("echo last", &["--quiet"]);
     assert_eq!(stdout.matches("│ last").count(), 1, "{stdout}");
