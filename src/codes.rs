@@ -36,6 +36,7 @@ pub(crate) const DOUBTFUL_SETTING: Code = Code("doubtful-setting");
 pub(crate) const HOOK_FAILED: Code = Code("hook-failed");
 pub(crate) const HOOK_SLOW: Code = Code("hook-slow");
 pub(crate) const INVALID_SETTINGS: Code = Code("invalid-settings");
+pub(crate) const MISSING_VARIABLES: Code = Code("missing-variables");
 pub(crate) const RESULT_NOT_DELIVERED: Code = Code("result-not-delivered");
 pub(crate) const CALL_SLOW: Code = Code("call-slow");
 pub(crate) const START_ERROR_NOT_PUBLISHED: Code = Code("start-error-not-published");

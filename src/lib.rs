@@ -12,10 +12,14 @@
 //! #[derive(Serialize, JsonSchema)]
 //! struct Priced { gross: f64 }
 //! #[derive(Deserialize)]
-//! struct Config { vat: f64 }
+//! struct Config {
+//!     #[serde(default, deserialize_with = "sailor::fields::number")]
+//!     vat: Option<f64>,
+//! }
 //!
 //! async fn price(message: Message<Order>, cx: Context<Config, Priced>) -> anyhow::Result<()> {
-//!     cx.data(&Priced { gross: message.body.amount * (1.0 + cx.config.vat) }).await
+//!     let vat = cx.config.vat.unwrap_or(0.2);
+//!     cx.data(&Priced { gross: message.body.amount * (1.0 + vat) }).await
 //! }
 //!
 //! fn component() -> anyhow::Result<Component> {
@@ -24,7 +28,7 @@
 //! }
 //! # #[tokio::main(flavor = "current_thread")] async fn main() -> anyhow::Result<()> {
 //! # let component = component()?;
-//! # let harness = sailor::testing::Harness::new(&component, "price").config(serde_json::json!({"vat": 0.25}));
+//! # let harness = sailor::testing::Harness::new(&component, "price").config(serde_json::json!({"vat": "0.25"}));
 //! # assert_eq!(harness.run(serde_json::json!({"amount": 4})).await?.data::<serde_json::Value>()[0]["gross"], 5.0);
 //! # Ok(()) }
 //! ```

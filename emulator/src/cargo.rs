@@ -21,6 +21,7 @@ struct Metadata {
 #[derive(Deserialize)]
 struct Package {
     id: String,
+    name: String,
     manifest_path: PathBuf,
 }
 
@@ -83,6 +84,66 @@ pub(crate) fn built(mut command: Vec<String>) -> anyhow::Result<Vec<String>> {
     Ok([&started, arguments].concat())
 }
 
+/// The folders where the component.json of a command may be, the likeliest first: those of the package that cargo runs, or the
+/// current one.
+pub(crate) fn component_folders(command: &[String]) -> Vec<PathBuf> {
+    let named = match command {
+        [] => None,
+        command => named_package(command),
+    };
+    let package = named.and_then(|name| {
+        let metadata = metadata()?;
+        let mut packages = metadata.packages.into_iter();
+        packages.find(|package| package.name == name)
+    });
+    match package.and_then(|package| Some(package.manifest_path.parent()?.to_owned())) {
+        // A package can be a folder of its component, such as `lib/`.
+        Some(folder) => {
+            let parent = folder.parent().map(Path::to_owned);
+            std::iter::once(folder).chain(parent).collect()
+        }
+        None => vec![PathBuf::from(".")],
+    }
+}
+
+/// Whether the emulator builds the component that a command starts.
+pub(crate) fn is_built(command: &[String]) -> bool {
+    command.is_empty() || split(command).is_some()
+}
+
+/// The folders of the packages of this workspace, whose sources the component is built from; none outside of one.
+pub(crate) fn source_folders() -> Vec<PathBuf> {
+    let packages = metadata()
+        .map(|metadata| metadata.packages)
+        .unwrap_or_default();
+    let folders = packages.iter().filter_map(|p| p.manifest_path.parent());
+    folders.map(Path::to_owned).collect()
+}
+
+fn metadata() -> Option<Metadata> {
+    let metadata = answer(&["metadata", "--no-deps", "--format-version", "1"])?;
+    serde_json::from_str(&metadata).ok()
+}
+
+/// The package that a `cargo run` names.
+fn named_package(command: &[String]) -> Option<String> {
+    let (options, _) = split(command)?;
+    let mut options = options.iter();
+    while let Some(option) = options.next() {
+        match option.as_str() {
+            "-p" | "--package" => return options.next().cloned(),
+            _ => {}
+        }
+        let joined = option
+            .strip_prefix("--package=")
+            .or_else(|| option.strip_prefix("-p"));
+        if let Some(name) = joined {
+            return Some(name.to_owned());
+        }
+    }
+    None
+}
+
 /// Cargo, without the variables that an outer `cargo run` has set: ring is built again when they change.
 fn cargo() -> Command {
     let mut cargo = Command::new("cargo");
@@ -124,8 +185,7 @@ fn names_a_package(options: &[String]) -> bool {
 fn chosen_packages() -> Option<Vec<String>> {
     let manifest = answer(&["locate-project", "--message-format", "plain"])?;
     let manifest = Path::new(&manifest);
-    let metadata = answer(&["metadata", "--no-deps", "--format-version", "1"])?;
-    let metadata: Metadata = serde_json::from_str(&metadata).ok()?;
+    let metadata = metadata()?;
     if manifest == metadata.workspace_root.join("Cargo.toml") {
         return Some(metadata.workspace_default_members);
     }
@@ -191,6 +251,24 @@ mod tests {
             assert_eq!(
                 split(&words(command)),
                 Some((&options[..], &arguments[..])),
+                "{command}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_package_of_a_cargo_run_is_known_by_its_options() {
+        for (command, package) in [
+            ("cargo run -q -p outlook", Some("outlook")),
+            ("cargo run --package outlook -- -p x", Some("outlook")),
+            ("cargo run --package=outlook", Some("outlook")),
+            ("cargo r -poutlook", Some("outlook")),
+            ("cargo run -- -p x", None),
+            ("node -p x", None),
+        ] {
+            assert_eq!(
+                named_package(&words(command)).as_deref(),
+                package,
                 "{command}"
             );
         }

@@ -6,6 +6,7 @@ use crate::{
     platform::Step,
     provider::ProviderConfig,
     run::RunPlan,
+    variables::Variables,
 };
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -58,10 +59,9 @@ pub(crate) fn plan(demo: DemoPlan) -> RunPlan {
         command,
         replicas: replicas.into(),
         notes: Some(notes),
-        env: profile
-            .map(|name| ("OAUTH_PROFILE".to_owned(), name))
-            .into_iter()
-            .collect(),
+        variables: Variables::of(profile.map(|name| ("OAUTH_PROFILE".to_owned(), name))),
+        no_placeholders: false,
+        is_webhook: false,
         start_timeout: START_TIMEOUT,
         timeout: TIMEOUT,
     }

@@ -1,11 +1,12 @@
 //! The explanations of `emulator demo`: what the events of the time line mean, and a summary.
 
 use crate::{
+    config::EmulatorConfig,
     emulator::Emulator,
     event::{Event, EventKind},
     timeline::Timeline,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 /// The account that the tokens are stored in.
@@ -83,10 +84,11 @@ impl DemoNotes {
         let times = |scene: &str| self.seen.get(scene).copied().unwrap_or_default();
         let succeeded = times("ApiCall 201");
         let (provider, refreshes) = (emulator.provider(), emulator.provider().refreshes());
-        let stored = emulator.platform().account(ACCOUNT).unwrap_or_default();
-        let stored = stored
-            .get(FIELD)
-            .and_then(|record| record["refresh_token"].as_str());
+        // Without an update, the tokens are those that the step began with.
+        let EmulatorConfig { flow, step, .. } = EmulatorConfig::default();
+        let stored = emulator.platform().step(&flow, &step.id);
+        let stored = stored.map(|step| step.config[FIELD]["refresh_token"].clone());
+        let stored = stored.as_ref().and_then(Value::as_str);
         let spendable = stored.is_some_and(|token| provider.is_spendable(token));
         timeline.note(&format!(
             "{} in {}: {} refused for the expired token, {}, {}, {} successful, {} acknowledged",

@@ -1,29 +1,20 @@
 //! The files of the command line: messages, configuration, snapshot.
 
-use crate::{
-    platform::{Platform, kind_of},
-    provider::Provider,
-    standins::RunningStandin,
-};
+use crate::platform::kind_of;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 use std::{io::Read, path::Path};
-
-/// The platform's base address.
-const URL_PLACEHOLDER: &str = "{{EMULATOR_URL}}";
-/// The OAuth2 provider's base address.
-const PROVIDER_PLACEHOLDER: &str = "{{PROVIDER_URL}}";
-/// The base address of the stand-in for an API.
-const STANDIN_PLACEHOLDER: &str = "{{STANDIN_URL}}";
-/// The provider's response to an authorization, as a component stores it.
-const TOKENS_PLACEHOLDER: &str = "{{PROVIDER_TOKENS}}";
-/// The same, with an expired access token.
-const EXPIRED_TOKENS_PLACEHOLDER: &str = "{{PROVIDER_EXPIRED_TOKENS}}";
 
 /// Why a file cannot be used: a mistake of the user, not of the component.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct InputError(String);
+
+impl InputError {
+    pub(crate) fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+}
 
 /// Reads JSON from a file, or from standard input for `-`.
 pub(crate) fn read_json(what: &str, path: &Path) -> Result<Value, InputError> {
@@ -78,39 +69,4 @@ pub(crate) fn read_message(path: &Path) -> Result<Value, InputError> {
     } else {
         json!({"body": object})
     })
-}
-
-/// What placeholders in files stand for.
-pub(crate) struct Placeholders<'a> {
-    pub(crate) platform: &'a Platform,
-    pub(crate) provider: &'a Provider,
-    pub(crate) standin: Option<&'a RunningStandin>,
-}
-
-/// Replaces placeholders in the value of a file: addresses anywhere in a text, tokens where they are the whole text.
-pub(crate) fn fill_in(value: &mut Value, places: &Placeholders<'_>) {
-    let Placeholders {
-        platform,
-        provider,
-        standin,
-    } = places;
-    match value {
-        Value::String(text) if text == TOKENS_PLACEHOLDER => *value = provider.issue().into(),
-        Value::String(text) if text == EXPIRED_TOKENS_PLACEHOLDER => {
-            *value = provider.issue_expired().into();
-        }
-        Value::String(text) if text.contains("{{") => {
-            *text = text
-                .replace(URL_PLACEHOLDER, &platform.url())
-                .replace(PROVIDER_PLACEHOLDER, &provider.url());
-            if let Some(standin) = standin {
-                *text = text.replace(STANDIN_PLACEHOLDER, &standin.url());
-            }
-        }
-        Value::Array(values) => values.iter_mut().for_each(|value| fill_in(value, places)),
-        Value::Object(members) => members
-            .values_mut()
-            .for_each(|value| fill_in(value, places)),
-        _ => {}
-    }
 }

@@ -3,7 +3,8 @@
 use crate::{
     config::EmulatorConfig,
     emulator::Emulator,
-    input::{Placeholders, fill_in},
+    input::InputError,
+    placeholders::Placeholders,
     provider::{Provider, Trouble},
     standins::{RunningStandin, StandinName},
 };
@@ -13,36 +14,54 @@ use serde_json::Value;
 pub(crate) struct LocalPlatform {
     pub(crate) emulator: Emulator,
     standin: Option<RunningStandin>,
+    /// Whether `{{…}}` in files is left as it is.
+    no_placeholders: bool,
 }
+
+/// The variables that every component gets besides the platform's.
+const OWN_VARIABLES: [&str; 6] = [
+    "EMULATOR_URL",
+    "PROVIDER_URL",
+    "OAUTH_CLIENT_ID",
+    "OAUTH_CLIENT_SECRET",
+    "OAUTH_AUTH_URI",
+    "OAUTH_TOKEN_URI",
+];
 
 impl LocalPlatform {
     /// Starts everything, and fills the addresses into the step.
     pub(crate) async fn start(
         config: EmulatorConfig,
         standin: Option<StandinName>,
+        no_placeholders: bool,
     ) -> anyhow::Result<Self> {
         let (flow, mut step) = (config.flow.clone(), config.step.clone());
         let trouble = config.provider.trouble.clone();
         let emulator = Emulator::start(config).await?;
         let standin = start_standin(standin, emulator.provider(), trouble).await?;
-        let local = Self { emulator, standin };
-        local.fill_in(&mut step.config);
-        local.fill_in(&mut step.snapshot);
+        let local = Self {
+            emulator,
+            standin,
+            no_placeholders,
+        };
+        local.fill_in("the configuration file", &mut step.config)?;
+        local.fill_in("the snapshot file", &mut step.snapshot)?;
         local.emulator.platform().set_step(&flow, step);
         Ok(local)
     }
 
-    /// Fills addresses and tokens into a value from a file.
-    pub(crate) fn fill_in(&self, value: &mut Value) {
-        let (platform, provider) = (self.emulator.platform(), self.emulator.provider());
-        fill_in(
-            value,
-            &Placeholders {
-                platform,
-                provider,
-                standin: self.standin.as_ref(),
-            },
-        );
+    /// Fills addresses and tokens into a value from a file. `what` is the value, for errors.
+    pub(crate) fn fill_in(&self, what: &str, value: &mut Value) -> Result<(), InputError> {
+        self.placeholders().fill_in(what, value)
+    }
+
+    pub(crate) fn placeholders(&self) -> Placeholders<'_> {
+        Placeholders {
+            platform: self.emulator.platform(),
+            provider: self.emulator.provider(),
+            standin: self.standin.as_ref(),
+            off: self.no_placeholders,
+        }
     }
 
     /// The addresses.
@@ -92,6 +111,12 @@ pub(crate) async fn start_standin(
         .context("the stand-in cannot listen on 127.0.0.1")?;
     running.set_trouble(trouble);
     Ok(Some(running))
+}
+
+/// The names of the variables that the component gets besides the platform's.
+pub(crate) fn given_variables(standin: Option<StandinName>) -> Vec<&'static str> {
+    let of_standin = standin.map(StandinName::variables).unwrap_or_default();
+    [&OWN_VARIABLES, of_standin].concat()
 }
 
 /// The provider's address, and the variables from which the reference component's component.json reads a provider; with

@@ -7,11 +7,13 @@ use crate::{
     emulator::Emulator,
     event::{Event, EventKind},
     event_log::Events,
+    input::InputError,
     local_platform::LocalPlatform,
     progress::RunProgress,
     save_keys::KeyFile,
     standins::StandinName,
     timeline::Timeline,
+    variables::Variables,
 };
 use anyhow::Context;
 use sailor::protocol::Headers;
@@ -21,6 +23,7 @@ use tokio::{
     signal::unix::{SignalKind, signal},
     time::{Instant, sleep, sleep_until, timeout},
 };
+use tokio_util::sync::CancellationToken;
 
 /// How long a component may take to end: a little longer than on the platform.
 const END_TIMEOUT: Duration = Duration::from_secs(35);
@@ -41,7 +44,11 @@ pub(crate) struct RunPlan {
     pub(crate) replicas: usize,
     /// Explains the time line.
     pub(crate) notes: Option<DemoNotes>,
-    pub(crate) env: Vec<(String, String)>,
+    pub(crate) variables: Variables,
+    /// Whether `{{…}}` in files is left as it is.
+    pub(crate) no_placeholders: bool,
+    /// Whether the messages are requests to the flow's webhook address, which expect a reply.
+    pub(crate) is_webhook: bool,
     /// Until the component takes the first message.
     pub(crate) start_timeout: Duration,
     /// The time limit from the first delivery until all messages are settled.
@@ -54,12 +61,32 @@ enum RunEnd {
     Exited(ExitStatus),
     TimedOut(&'static str, Duration),
     Interrupted,
+    /// The sources have changed.
+    Outdated,
 }
 
-/// Runs the plan. Returns true when every message was acknowledged without an error event.
-pub(crate) async fn run(plan: RunPlan, timeline: &Timeline) -> anyhow::Result<bool> {
-    let local = LocalPlatform::start(plan.emulator.clone(), plan.standin).await?;
+/// What came of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// Every message was acknowledged without an error event.
+    Succeeded,
+    Failed,
+    /// Somebody wanted it to end.
+    Interrupted,
+}
+
+/// Runs the plan. It ends early when `outdated` is cancelled.
+pub(crate) async fn run(
+    plan: RunPlan,
+    outdated: &CancellationToken,
+    timeline: &Timeline,
+) -> anyhow::Result<Outcome> {
+    let config = plan.emulator.clone();
+    let local = LocalPlatform::start(config, plan.standin, plan.no_placeholders).await?;
     timeline.plain(&local.banner());
+    if let Some(note) = plan.variables.note() {
+        timeline.plain(note);
+    }
     let (processes, output) = start(&plan, &local, timeline).await?;
     let mut run = RunLoop {
         processes,
@@ -71,14 +98,19 @@ pub(crate) async fn run(plan: RunPlan, timeline: &Timeline) -> anyhow::Result<bo
         notes: plan.notes,
         timeline,
     };
-    let end = run.until_settled(plan.start_timeout, plan.timeout).await?;
+    let limits = (plan.start_timeout, plan.timeout);
+    let end = run.until_settled(limits, outdated).await?;
     run.end(&end).await?;
     let mut ok = run.report(&end);
     if let Some(notes) = &run.notes {
         ok &= notes.end(&local.emulator, timeline);
     }
     local.shutdown().await;
-    Ok(ok)
+    Ok(match (end, ok) {
+        (RunEnd::Interrupted, _) => Outcome::Interrupted,
+        (_, true) => Outcome::Succeeded,
+        (_, false) => Outcome::Failed,
+    })
 }
 
 /// Starts the component and sends the messages.
@@ -88,43 +120,48 @@ async fn start(
     timeline: &Timeline,
 ) -> anyhow::Result<(Replicas, Output)> {
     let replicas = plan.replicas;
+    let messages = filled_in(plan, local)?;
+    let env = plan
+        .variables
+        .complete(local.component_env(), &local.placeholders())?;
     let start = || {
         let command = plan.command.join(" ");
         timeline.note(&match replicas {
             1 => format!("starts {command}"),
             _ => format!("starts {command} {replicas} times"),
         });
-        Replicas::start(replicas, &plan.command, &environment(plan, local))
+        Replicas::start(replicas, &plan.command, &env)
     };
     if replicas == 1 {
-        send(plan, local);
+        send(plan, local, &messages);
         return start();
     }
     // Waits until all processes consume, so that each gets its share of the messages.
     let started = start()?;
     consumed_by(&local.emulator, replicas, plan.start_timeout).await?;
-    send(plan, local);
+    send(plan, local, &messages);
     Ok(started)
 }
 
-fn send(plan: &RunPlan, local: &LocalPlatform) {
-    for message in &plan.messages {
-        let mut message = message.clone();
-        local.fill_in(&mut message);
-        local.emulator.send(&message, &plan.headers);
+/// The messages, with addresses in the place of placeholders.
+fn filled_in(plan: &RunPlan, local: &LocalPlatform) -> Result<Vec<Value>, InputError> {
+    let mut messages = plan.messages.clone();
+    for message in &mut messages {
+        local.fill_in("a message", message)?;
     }
+    Ok(messages)
 }
 
-fn environment(plan: &RunPlan, local: &LocalPlatform) -> Vec<(String, String)> {
-    let filled_in = |(name, value): &(String, String)| {
-        let mut value = Value::from(value.as_str());
-        local.fill_in(&mut value);
-        let text = value.as_str().map(str::to_owned);
-        (name.clone(), text.unwrap_or_else(|| value.to_string()))
-    };
-    let mut env = local.component_env();
-    env.extend(plan.env.iter().map(filled_in));
-    env
+fn send(plan: &RunPlan, local: &LocalPlatform, messages: &[Value]) {
+    let mut headers = Headers::new();
+    if plan.is_webhook {
+        let reply_key = local.emulator.topology().reply_key.as_str();
+        headers.insert("reply_to".to_owned(), reply_key.into());
+    }
+    headers.extend(plan.headers.clone());
+    for message in messages {
+        local.emulator.send(message, &headers);
+    }
 }
 
 /// Waits until this many consumers wait for messages.
@@ -157,6 +194,7 @@ impl RunEnd {
             }
             Self::Exited(_) => "a replica has ended".into(),
             Self::Interrupted => "interrupted".into(),
+            Self::Outdated => "a file has changed".into(),
         }
     }
 }
@@ -176,8 +214,8 @@ struct RunLoop<'a> {
 impl RunLoop<'_> {
     async fn until_settled(
         &mut self,
-        start_timeout: Duration,
-        timeout: Duration,
+        (start_timeout, timeout): (Duration, Duration),
+        outdated: &CancellationToken,
     ) -> anyhow::Result<RunEnd> {
         let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
         let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
@@ -199,6 +237,7 @@ impl RunLoop<'_> {
                 Some(line) = self.output.line() => self.timeline.component(&line),
                 status = self.processes.ended() => return Ok(RunEnd::Exited(status?)),
                 () = sleep_until(deadline) => return Ok(RunEnd::TimedOut(late.0, late.1)),
+                () = outdated.cancelled() => return Ok(RunEnd::Outdated),
                 _ = interrupt.recv() => return Ok(RunEnd::Interrupted),
                 _ = terminate.recv() => return Ok(RunEnd::Interrupted),
             }
@@ -285,10 +324,11 @@ impl RunLoop<'_> {
 
     fn report(&self, end: &RunEnd) -> bool {
         let progress = &self.progress;
-        let ok = progress.settled() && progress.succeeded() && !matches!(end, RunEnd::Interrupted);
+        let is_complete = !matches!(end, RunEnd::Interrupted | RunEnd::Outdated);
+        let ok = progress.settled() && progress.succeeded() && is_complete;
         if matches!(end, RunEnd::Exited(_)) && !progress.settled() {
             self.timeline
-                .note("the component ended before all messages were settled; its last lines:");
+                .note("the component ended before all messages were settled");
             self.timeline.last_lines(self.output.last_lines());
         }
         let summary = progress.summary();

@@ -3,21 +3,23 @@
 
 use crate::{
     child::{Output, Process, exit_description},
-    input::{Placeholders, fill_in},
     local_platform::{provider_env, start_standin},
+    placeholders::Placeholders,
     platform::{Platform, PlatformConfig, ServiceResult, Step},
     provider::{Provider, ProviderConfig},
     save_keys::KeyFile,
     standins::StandinName,
     timeline::Timeline,
+    variables::Variables,
 };
 use anyhow::{Context, bail};
 use serde_json::Value;
-use std::{process::ExitStatus, time::Duration};
+use std::{ffi::OsStr, path::Path, process::ExitStatus, time::Duration};
 use tokio::time::{Instant, sleep_until};
 
 const EXEC: &str = "emulated-exec";
-/// The placeholder for the method in a command. Without it, `service METHOD` is appended.
+/// The placeholder for the method in a command. Without it, the method is appended: after a script of the Node sailor alone, and
+/// otherwise after `service`.
 const METHOD_PLACEHOLDER: &str = "{METHOD}";
 
 /// The call to make.
@@ -29,7 +31,9 @@ pub(crate) struct ServicePlan {
     /// The file for changed keys.
     pub(crate) key_file: KeyFile,
     pub(crate) command: Vec<String>,
-    pub(crate) env: Vec<(String, String)>,
+    pub(crate) variables: Variables,
+    /// Whether `{{…}}` in files is left as it is.
+    pub(crate) no_placeholders: bool,
     pub(crate) provider: ProviderConfig,
     pub(crate) standin: Option<StandinName>,
     pub(crate) timeout: Duration,
@@ -54,12 +58,13 @@ pub(crate) async fn service(plan: ServicePlan, timeline: &Timeline) -> anyhow::R
         platform: &platform,
         provider: &provider,
         standin: standin.as_ref(),
+        off: plan.no_placeholders,
     };
-    fill_in(&mut step.config, &placeholders);
+    placeholders.fill_in("the configuration file", &mut step.config)?;
     let account = step.config["_account"].as_str().map(str::to_owned);
     let mut env = environment(&platform, &config, &step.config, &plan);
     env.extend(provider_env(&provider, standin.as_ref()));
-    env.extend(plan.env.clone());
+    let env = plan.variables.complete(env, &placeholders)?;
     platform.set_step("emulated-flow", step);
 
     let (status, output) = run_to_end(&plan, &env, timeline).await?;
@@ -107,15 +112,13 @@ async fn run_to_end(
 
 /// Shows the events of a component that posted no result.
 fn explain(platform: &Platform, output: &Output, timeline: &Timeline) {
-    timeline.note("the last lines of the component:");
     timeline.last_lines(output.last_lines());
-    timeline.note("its calls:");
     let calls: Vec<String> = platform
         .calls()
         .iter()
         .map(|call| format!("{call:?}"))
         .collect();
-    timeline.last_lines(calls.iter().map(String::as_str));
+    timeline.details("its calls:", calls.iter().map(String::as_str));
 }
 
 fn succeeded(result: &ServiceResult) -> bool {
@@ -123,17 +126,30 @@ fn succeeded(result: &ServiceResult) -> bool {
 }
 
 fn complete(mut command: Vec<String>, method: &str) -> Vec<String> {
-    if command
-        .iter()
-        .any(|argument| argument.contains(METHOD_PLACEHOLDER))
-    {
-        command
-            .iter_mut()
-            .for_each(|argument| *argument = argument.replace(METHOD_PLACEHOLDER, method));
+    if command.iter().any(|word| word.contains(METHOD_PLACEHOLDER)) {
+        for word in &mut command {
+            *word = word.replace(METHOD_PLACEHOLDER, method);
+        }
+    } else if let Some(script) = command.iter_mut().find_map(node_script) {
+        *script = service_script(script);
+        command.push(method.to_owned());
     } else {
         command.extend(["service".to_owned(), method.to_owned()]);
     }
     command
+}
+
+/// A word of the command that is a script of the Node sailor.
+fn node_script(word: &mut String) -> Option<&mut String> {
+    let name = Path::new(word).file_name().and_then(OsStr::to_str);
+    let is_script = matches!(name, Some("run.js" | "runService.js"));
+    is_script.then_some(word)
+}
+
+/// The script for one-time calls, which is beside the one for messages.
+fn service_script(script: &str) -> String {
+    let path = Path::new(script).with_file_name("runService.js");
+    path.to_string_lossy().into_owned()
 }
 
 fn environment(
@@ -207,9 +223,16 @@ mod tests {
             complete(words("cargo run --"), "m"),
             words("cargo run -- service m")
         );
-        assert_eq!(
-            complete(words("node runService.js {METHOD}"), "m"),
-            words("node runService.js m")
-        );
+        for (node, expected) in [
+            ("node runService.js {METHOD}", "node runService.js m"),
+            ("node a/runService.js", "node a/runService.js m"),
+            (
+                "node --inspect a/run.js",
+                "node --inspect a/runService.js m",
+            ),
+            ("node my-run.js", "node my-run.js service m"),
+        ] {
+            assert_eq!(complete(words(node), "m"), words(expected));
+        }
     }
 }

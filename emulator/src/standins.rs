@@ -23,6 +23,27 @@ impl StandinName {
         }
     }
 
+    /// The names of the variables that [`RunningStandin::env`] sets.
+    pub(crate) fn variables(self) -> &'static [&'static str] {
+        match self {
+            Self::Graph => &[
+                "STANDIN_URL",
+                "GRAPH_BASE_URL",
+                "MSAPP_CLIENT_ID",
+                "MSAPP_CLIENT_SECRET",
+                "MSAPP_AUTH_URI",
+                "MSAPP_TOKEN_URI",
+            ],
+            Self::Salesforce => &[
+                "STANDIN_URL",
+                "SALESFORCE_KEY",
+                "SALESFORCE_SECRET",
+                "SALESFORCE_AUTH_URI",
+                "SALESFORCE_TOKEN_URI",
+            ],
+        }
+    }
+
     /// Starts it with sample data.
     pub(crate) async fn start(self, provider: &Provider) -> io::Result<RunningStandin> {
         Ok(match self {
@@ -74,29 +95,19 @@ impl RunningStandin {
     /// Environment variables: its address, and those from which this repository's component for the service reads the
     /// addresses of the API and of the provider.
     pub(crate) fn env(&self, provider: &Provider) -> Vec<(String, String)> {
-        let (id, secret) = (
+        let client = [
             provider.client_id().to_owned(),
             provider.client_secret().to_owned(),
-        );
-        let (authorize, token) = (provider.authorize_url(), provider.token_url());
-        let own = match self {
-            Self::Graph(graph) => vec![
-                ("GRAPH_BASE_URL", graph.url()),
-                ("MSAPP_CLIENT_ID", id),
-                ("MSAPP_CLIENT_SECRET", secret),
-                ("MSAPP_AUTH_URI", authorize),
-                ("MSAPP_TOKEN_URI", token),
-            ],
+            provider.authorize_url(),
+            provider.token_url(),
+        ];
+        let (name, addresses) = match self {
+            Self::Graph(graph) => (StandinName::Graph, vec![graph.url(), graph.url()]),
             // The tokens contain the address of the API.
-            Self::Salesforce(_) => vec![
-                ("SALESFORCE_KEY", id),
-                ("SALESFORCE_SECRET", secret),
-                ("SALESFORCE_AUTH_URI", authorize),
-                ("SALESFORCE_TOKEN_URI", token),
-            ],
+            Self::Salesforce(salesforce) => (StandinName::Salesforce, vec![salesforce.url()]),
         };
-        let all = std::iter::once(("STANDIN_URL", self.url())).chain(own);
-        all.map(|(name, value)| (name.to_owned(), value)).collect()
+        let names = name.variables().iter().map(|name| (*name).to_owned());
+        names.zip(addresses.into_iter().chain(client)).collect()
     }
 
     pub(crate) async fn shutdown(&self) {

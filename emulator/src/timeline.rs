@@ -2,11 +2,14 @@
 
 use crate::{
     event::{Event, EventKind},
+    log_line::LogLine,
     platform::ServiceResult,
 };
 use serde_json::{Map, Value, json};
 use std::{
+    collections::HashSet,
     io::{IsTerminal, Write},
+    sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -28,6 +31,16 @@ pub(crate) struct Timeline {
     json: bool,
     quiet: bool,
     colours: bool,
+    told: Mutex<Told>,
+}
+
+/// Errors that have been told.
+#[derive(Default)]
+struct Told {
+    /// The texts of error events: one that ends the process is in its log too.
+    events: HashSet<String>,
+    /// The lines of errors that have ended a process: sailors print them once more, after their log.
+    fatal: HashSet<String>,
 }
 
 impl Timeline {
@@ -38,6 +51,7 @@ impl Timeline {
             json,
             quiet,
             colours: !json && std::io::stdout().is_terminal(),
+            told: Mutex::default(),
         }
     }
 
@@ -64,16 +78,46 @@ impl Timeline {
         if self.quiet {
         } else if self.json {
             eprintln!("{line}");
-        } else {
-            say(&self.paint(DIM, &format!("              │ {}", readable(line))));
+        } else if let Some(shown) = self.shown(line) {
+            say(&self.paint(DIM, &indented(&shown)));
         }
     }
 
-    /// The last lines of the component's output, to explain its end. They are shown even when it is quiet.
+    /// The last lines of the component's output, to explain its end, if they have not been shown.
     pub(crate) fn last_lines<'a>(&self, lines: impl Iterator<Item = &'a str>) {
-        for line in lines {
-            self.plain(&format!("              │ {}", readable(line)));
+        let mut lines = lines.filter(|_| self.quiet).peekable();
+        if lines.peek().is_some() {
+            self.note("the last lines of the component:");
         }
+        for shown in lines.filter_map(|line| self.shown(line)) {
+            self.plain(&indented(&shown));
+        }
+    }
+
+    /// Lines that explain the end of the component.
+    pub(crate) fn details<'a>(&self, what: &str, lines: impl Iterator<Item = &'a str>) {
+        let mut lines = lines.peekable();
+        if lines.peek().is_some() {
+            self.note(what);
+        }
+        lines.for_each(|line| self.plain(&indented(line)));
+    }
+
+    /// A line of the component as it is shown; nothing for one that repeats the error that has ended the process.
+    fn shown(&self, line: &str) -> Option<String> {
+        let LogLine { shown, fatal } = LogLine::read(line);
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(fatal) = fatal else {
+            return (!told.fatal.contains(line.trim())).then_some(shown);
+        };
+        let lines = fatal.text.lines().map(str::trim);
+        let lines = lines.filter(|line| !line.is_empty());
+        told.fatal.extend(lines.map(str::to_owned));
+        Some(if told.events.contains(&fatal.text) {
+            fatal.short
+        } else {
+            shown
+        })
     }
 
     /// The final result, for machines. People read the note.
@@ -108,12 +152,19 @@ impl Timeline {
         if let Some(why) = &event.end_of_flow {
             self.remark(&format!("end of the flow: {why}"));
         }
-        if event.kind == EventKind::Error
-            && let Some(stack) = event.body["error"]["stack"].as_str()
-        {
-            for line in stack.lines().skip(1).take(STACK_LINES) {
-                say(&self.paint(DIM, &format!("              │ {line}")));
-            }
+        if event.kind == EventKind::Error {
+            self.stack(&event.body["error"]);
+        }
+    }
+
+    /// The stack of an error event, which begins with the message.
+    fn stack(&self, error: &Value) {
+        let text = |name: &str| error[name].as_str().unwrap_or_default();
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        told.events.insert(text("message").to_owned());
+        let message_lines = text("message").lines().count().max(1);
+        for line in text("stack").lines().skip(message_lines).take(STACK_LINES) {
+            say(&self.paint(DIM, &indented(line)));
         }
     }
 
@@ -129,7 +180,8 @@ impl Timeline {
         say(&format!(
             "{}  {} {what}",
             self.paint(DIM, &at),
-            self.paint(colour, &format!("{symbol} {kind:<14}"))
+            self.paint(colour, &format!("{symbol} {kind:<14}")),
+            what = what.replace('\n', "\n                 ")
         ));
     }
 
@@ -145,6 +197,12 @@ impl Timeline {
 /// Writes a line. If the reader is gone, the command continues: its exit status still counts.
 fn say(line: &str) {
     let _ = writeln!(std::io::stdout().lock(), "{line}");
+}
+
+/// The lines of the component, beside those of the time line.
+fn indented(text: &str) -> String {
+    let lines = text.lines().map(|line| format!("              │ {line}"));
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 fn style(kind: EventKind) -> (&'static str, &'static str, &'static str) {
@@ -270,68 +328,25 @@ fn for_machines(event: &Event) -> Value {
     line
 }
 
-/// A bunyan line as level, message and code; any other line unchanged.
-fn readable(line: &str) -> String {
-    let Ok(Value::Object(record)) = serde_json::from_str(line) else {
-        return line.to_owned();
-    };
-    let (Some(level), Some(text)) = (
-        record.get("level").and_then(Value::as_u64),
-        record.get("msg"),
-    ) else {
-        return line.to_owned();
-    };
-    let level = match level {
-        ..20 => "trace",
-        20..30 => "debug",
-        30..40 => "info",
-        40..50 => "warn",
-        50..60 => "error",
-        _ => "fatal",
-    };
-    let text = text
-        .as_str()
-        .map_or_else(|| text.to_string(), str::to_owned);
-    let cause = record
-        .get("err")
-        .and_then(|error| error["message"].as_str());
-    // The text of an error event that was not published.
-    let reported = record.get("reported_message").and_then(Value::as_str);
-    let causes = [cause, reported].into_iter().flatten();
-    let line = causes.fold(format!("{level:<5} {text}"), |line, cause| {
-        format!("{line}: {cause}")
-    });
-    match record.get("code").and_then(Value::as_str) {
-        Some(code) => format!("{line} [{code}]"),
-        None => line,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_bunyan_line_shows_level_message_cause_and_code() {
-        for (line, shown) in [
-            (r#"{"level":30,"msg":"ready","pid":1}"#, "info  ready"),
-            (
-                r#"{"level":60,"msg":"failed","err":{"message":"no queue"}}"#,
-                "fatal failed: no queue",
-            ),
-            (
-                r#"{"level":60,"msg":"not told","reported_message":"x"}"#,
-                "fatal not told: x",
-            ),
-            (
-                r#"{"level":40,"code":"broker-blocked","msg":"waiting"}"#,
-                "warn  waiting [broker-blocked]",
-            ),
-            (r#"{"other":1}"#, r#"{"other":1}"#),
-            ("plain", "plain"),
-        ] {
-            assert_eq!(readable(line), shown);
-        }
+    fn an_error_that_ends_the_process_is_told_once() {
+        let timeline = Timeline::new(false, false);
+        let shown = |line: &str| timeline.shown(line);
+        let fatal = r#"{"level":60,"code":"start-failed","msg":"cannot start:\n  A is missing"}"#;
+        assert_eq!(shown("cannot start:").unwrap(), "cannot start:");
+        let text = "fatal cannot start:\n  A is missing [start-failed]";
+        assert_eq!(shown(fatal).unwrap(), text);
+        assert_eq!(shown("cannot start:"), None);
+        assert_eq!(shown("  A is missing"), None);
+        assert_eq!(shown("another line").unwrap(), "another line");
+        // An error event has told it before.
+        timeline.stack(&json!({ "message": "cannot start:\n  A is missing" }));
+        let short = "fatal the process ends with this error [start-failed]";
+        assert_eq!(shown(fatal).unwrap(), short);
     }
 
     #[test]

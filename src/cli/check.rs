@@ -4,6 +4,7 @@
 use crate::{
     component::Component,
     lint::{self, Issue},
+    settings,
 };
 use serde_json::{Value, json};
 use std::{
@@ -29,30 +30,73 @@ pub(super) struct CheckArgs {
     json: bool,
 }
 
-/// Checks a component's own component.json. Returns an error with everything that is wrong.
-pub(super) fn check_own(component: &Component) -> anyhow::Result<()> {
-    let issues = component.lint();
+/// Checks a component's own component.json. Prints everything that is wrong, and returns an error if that is an error.
+pub(super) fn check_own(component: Component) -> anyhow::Result<()> {
+    let folder = own_folder(&component)?;
+    let issues = component.lint(Some(&folder));
     print_lines("component.json", &issues);
-    let errors = count_errors(&issues);
-    anyhow::ensure!(
-        errors == 0,
-        "component.json has {}",
-        number(errors, "error")
+    let differences = component.schema_differences(&folder);
+    let missing: Vec<String> = component
+        .descriptor()
+        .missing_variables(settings::environment)
+        .into_iter()
+        .map(|(name, _)| name.to_owned())
+        .collect();
+    let (triggers, actions) = (
+        component.descriptor().triggers.len(),
+        component.descriptor().actions.len(),
     );
-    let differences = component.schema_differences(Path::new("."));
-    anyhow::ensure!(
-        differences.is_empty(),
-        "the metadata differs from the types (update it with `component schema --write`):\n{}",
-        differences.join("\n")
-    );
-    let descriptor = component.descriptor();
+    let title = component.descriptor().title.clone();
+    let mut errors = Vec::new();
+    if count_errors(&issues) > 0 {
+        let errors_of_file = number(count_errors(&issues), "error");
+        errors.push(format!("component.json has {errors_of_file}"));
+    }
+    errors.extend(component.check().err().map(|mismatch| mismatch.to_string()));
+    if !differences.is_empty() {
+        errors.push(format!(
+            "the metadata differs from the types (update it with `component schema --write`):\n{}",
+            differences.join("\n")
+        ));
+    }
+    if !missing.is_empty() {
+        print(&format_args!(
+            "component.json requires variables that are not set here, and a step does not start without: {}",
+            missing.join(", ")
+        ));
+    }
+    anyhow::ensure!(errors.is_empty(), errors.join("\n"));
+    let warnings = match issues.len() {
+        0 => String::new(),
+        n => format!("; {}", number(n, "warning")),
+    };
     println!(
-        "{}: {} triggers, {} actions, all with their modules; metadata is up to date",
-        descriptor.title,
-        descriptor.triggers.len(),
-        descriptor.actions.len()
+        "{title}: {triggers} triggers, {actions} actions, all with their modules; metadata is up to date{warnings}"
     );
     Ok(())
+}
+
+/// Returns the folder of component.json, which must be the one that the component was built with.
+pub(super) fn own_folder(component: &Component) -> anyhow::Result<PathBuf> {
+    let folder = settings::component_path(settings::environment);
+    let path = folder.join("component.json");
+    let json = read(&path, false).map_err(|error| {
+        let reason = match error.kind() {
+            io::ErrorKind::NotFound => "is not in this folder".to_owned(),
+            _ => format!("cannot be read: {error}"),
+        };
+        anyhow::anyhow!(
+            "{} {reason}: run this command in the folder of the component's component.json; nothing was checked or written",
+            path.display()
+        )
+    })?;
+    anyhow::ensure!(
+        component.is_of(&json),
+        "{} is not the one that this binary was built with: build the component again, or run this command in its \
+         own folder; nothing was checked or written",
+        path.display()
+    );
+    Ok(folder)
 }
 
 /// Checks the component.json at `path`, and prints what it finds. Returns the exit status.
@@ -133,18 +177,4 @@ fn as_json(issue: &Issue) -> Value {
         "problem": issue.problem,
         "remedy": issue.remedy,
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_error_in_the_own_descriptor_fails_the_check() {
-        let checked = |json: &str| check_own(&Component::new(json).unwrap());
-        let error =
-            checked(r#"{"title": "T", "version": "1.0.0", "actions": {"a": {"main": "./a.rs"}}}"#);
-        assert_eq!(error.unwrap_err().to_string(), "component.json has 1 error");
-        checked(r#"{"title": "T", "actions": {"a": {"title": "A", "main": "./a.rs"}}}"#).unwrap();
-    }
 }

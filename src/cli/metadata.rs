@@ -1,12 +1,21 @@
 //! `component schema`: the metadata that is derived from the types of the modules.
 
+use super::check::own_folder;
 use crate::component::{Component, SchemaPair};
 use anyhow::Context as _;
 use serde_json::Value;
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 /// Prints the metadata that is derived from the types, or writes it to the files that component.json names.
 pub(super) fn schema(component: &Component, write: bool) -> anyhow::Result<()> {
+    let folder = if write {
+        own_folder(component)?
+    } else {
+        PathBuf::new()
+    };
     for pair in component.schemas() {
         let SchemaPair {
             function,
@@ -16,7 +25,7 @@ pub(super) fn schema(component: &Component, write: bool) -> anyhow::Result<()> {
         } = pair;
         let text = serde_json::to_string_pretty(&derived)? + "\n";
         match declared {
-            Value::String(path) if write => write_schema(Path::new(path), &text)?,
+            Value::String(path) if write => write_schema(&folder.join(path), &text)?,
             _ if write => println!(
                 "{function}, {side}: is defined in component.json itself; compare it with `component check`"
             ),

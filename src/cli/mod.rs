@@ -141,18 +141,23 @@ pub fn main(component: impl FnOnce() -> anyhow::Result<Component>) -> ExitCode {
 
 fn execute(
     command: Command,
-    component: impl FnOnce() -> anyhow::Result<Component>,
+    created: impl FnOnce() -> anyhow::Result<Component>,
 ) -> anyhow::Result<()> {
     match command {
-        Command::Run => run(component()),
-        Command::Service { method, .. } => serve(component(), method.as_deref()),
-        Command::Check(_) => check::check_own(&component()?),
-        Command::Schema { write } => metadata::schema(&component()?, write),
-        Command::Doctor(args) => block_on(doctor::doctor(component(), &args)),
+        Command::Run => run(checked(created)),
+        Command::Service { method, .. } => serve(checked(created), method.as_deref()),
+        Command::Check(_) => check::check_own(created()?),
+        Command::Schema { write } => metadata::schema(&checked(created)?, write),
+        Command::Doctor(args) => block_on(doctor::doctor(checked(created), &args)),
         Command::Inspect(args) => block_on(inspect::inspect(&args)),
-        Command::Login(args) => block_on(login::login(&component()?, &args)),
-        Command::Logout(config) => block_on(login::logout(&component()?, &config)),
+        Command::Login(args) => block_on(login::login(&checked(created)?, &args)),
+        Command::Logout(config) => block_on(login::logout(&checked(created)?, &config)),
     }
+}
+
+/// Creates the component, and checks its registration whether its author has done so or not.
+fn checked(created: impl FnOnce() -> anyhow::Result<Component>) -> anyhow::Result<Component> {
+    created()?.check()
 }
 
 fn run(component: anyhow::Result<Component>) -> anyhow::Result<()> {
@@ -265,5 +270,19 @@ impl Drop for FlushOnDrop {
             traces::flush();
         }
         log::flush();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn registration_is_checked_without_the_call_of_an_author() {
+        let unregistered = || {
+            Component::new(r#"{"title": "T", "actions": {"a": {"title": "A", "main": "./a.rs"}}}"#)
+        };
+        let error = checked(unregistered).unwrap_err();
+        assert!(error.is::<crate::Mismatch>(), "{error}");
     }
 }

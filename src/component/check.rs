@@ -1,9 +1,16 @@
 //! Compares component.json with the registered modules, and its schemas with their types.
 
+mod fields;
+#[cfg(test)]
+mod tests;
+
 use super::registry::{Component, FunctionKind};
-use crate::settings::{
-    descriptor::Function,
-    lint::{Issue, Surroundings, lint_with},
+use crate::{
+    codes::{self, Coded},
+    settings::{
+        descriptor::Function,
+        lint::{Issue, Modules, Surroundings, lint_with},
+    },
 };
 use serde_json::Value;
 use std::path::Path;
@@ -42,8 +49,8 @@ pub(crate) struct SchemaPair<'a> {
 }
 
 impl Component {
-    /// Checks that component.json and the registered modules match, in both directions. This is the last call of the
-    /// function that [`main`](crate::main) takes.
+    /// Checks that component.json and the registered modules match, in both directions. [`main`](crate::main) does this for every
+    /// component; call it for tests, which create the component without it.
     ///
     /// # Errors
     /// Returns a [`Mismatch`] with every difference.
@@ -66,18 +73,54 @@ impl Component {
         }
     }
 
-    /// Checks the text of component.json by the rules of [`lint`](crate::lint), and the types of its triggers.
-    pub(crate) fn lint(&self) -> Vec<Issue> {
+    /// Checks the text of component.json by the rules of [`lint`](crate::lint), and its triggers and fields by the modules.
+    /// `folder` is the folder of component.json.
+    pub(crate) fn lint(&self, folder: Option<&Path>) -> Vec<Issue> {
         let triggers = self.modules.iter();
         let triggers = triggers.filter(|(_, kind, _)| *kind == FunctionKind::Trigger);
         let triggers: Vec<_> = triggers
             .map(|(name, _, module)| (*name, module.polls()))
             .collect();
-        let surroundings = Surroundings {
+        let findings = fields::compare(self);
+        let modules = Modules {
             triggers: &triggers,
-            ..Surroundings::default()
+            findings: &findings,
+        };
+        let surroundings = Surroundings {
+            folder,
+            modules: Some(modules),
         };
         lint_with(self.json.as_bytes(), &surroundings)
+    }
+
+    /// Checks that every variable that component.json requires has a value in this environment.
+    ///
+    /// # Errors
+    /// Returns an error that names all variables without a value.
+    pub(crate) fn check_environment(
+        &self,
+        get: impl Fn(&str) -> Option<String>,
+    ) -> anyhow::Result<()> {
+        let missing = self.descriptor.missing_variables(get);
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let lines = missing.iter().map(|(name, variable)| {
+            let what = variable.description.trim();
+            let colon = if what.is_empty() { "" } else { ": " };
+            format!("\n  {name}{colon}{what}")
+        });
+        let text = format!(
+            "Environment variables that component.json requires are missing or empty:{}",
+            lines.collect::<String>()
+        );
+        Err(Coded::new(codes::MISSING_VARIABLES, text).into())
+    }
+
+    /// Returns true if this text has the content that the component was created with.
+    pub(crate) fn is_of(&self, component_json: &[u8]) -> bool {
+        let own: Option<Value> = serde_json::from_str(&self.json).ok();
+        own.is_some() && own == serde_json::from_slice(component_json).ok()
     }
 
     /// Checks that everything that component.json declares is registered.
@@ -118,10 +161,14 @@ impl Component {
             }
         }
         for name in self.metadata.keys() {
-            if self.descriptor.function(name).is_none() {
-                found.push(format!(
+            match self.descriptor.function(name) {
+                None => found.push(format!(
                     "metadata for \"{name}\" is registered, but no function of that name is in component.json"
-                ));
+                )),
+                Some(function) if !has_dynamic_metadata(function) => found.push(format!(
+                    "metadata for \"{name}\" is registered, but component.json does not say `\"dynamicMetadata\": true` there, so the platform never asks for it"
+                )),
+                Some(_) => {}
             }
         }
     }
@@ -233,52 +280,5 @@ fn schema_difference(pair: &SchemaPair<'_>, root: &Path) -> Option<String> {
         Err(error) => Some(format!(
             "{path}, the {side} metadata of \"{function}\": {error}"
         )),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use crate::prelude::*;
-    use serde_json::Value;
-
-    struct Poll;
-
-    impl Trigger for Poll {
-        type Config = Value;
-        type Snapshot = u64;
-        type Output = u64;
-
-        async fn poll(
-            &self,
-            _since: Option<u64>,
-            _cx: Context<Value, u64>,
-        ) -> anyhow::Result<Option<u64>> {
-            Ok(None)
-        }
-    }
-
-    async fn receive(_request: Message<Value>, _cx: Context) -> anyhow::Result<()> {
-        Ok(())
-    }
-
-    #[test]
-    fn the_type_of_a_trigger_is_compared_with_its_module() {
-        let component = |poll: &str, receive_as: &str| {
-            let json = format!(
-                r#"{{"title": "T", "version": "1.0.0", "triggers": {{
-                "news": {{"title": "N", "main": "./n.rs"{poll}}},
-                "requests": {{"title": "R", "main": "./r.rs"{receive_as}}}}}}}"#
-            );
-            let component = Component::new(&json).unwrap().trigger("news", Poll);
-            component.trigger("requests", receive).check().unwrap()
-        };
-        let (polling, webhook) = (r#", "type": "polling""#, r#", "type": "webhook""#);
-        assert_eq!(component(polling, "").lint(), []);
-        assert_eq!(component(polling, webhook).lint(), []);
-        for (poll, receive_as, line) in [("", "", 2), (webhook, "", 2), (polling, polling, 3)] {
-            let issues = component(poll, receive_as).lint();
-            let found: Vec<_> = issues.iter().map(|i| (i.rule.id(), i.line)).collect();
-            assert_eq!(found, [("trigger-type", line)]);
-        }
     }
 }

@@ -27,7 +27,7 @@ use serde::{
     Deserialize, Deserializer,
     de::{DeserializeOwned, Error},
 };
-use serde_json::Value;
+use serde_json::{Number, Value};
 
 /// Reads a CheckBoxView: true if it is ticked.
 ///
@@ -127,6 +127,37 @@ pub fn count<'de, D: Deserializer<'de>, T: TryFrom<u64>>(field: D) -> Result<Opt
         .ok_or_else(|| D::Error::custom("not usable, expected a whole number of 0 or more"))
 }
 
+/// Reads a number of any kind, as a number or as text; `None` if nothing was entered.
+///
+/// # Errors
+/// Returns an error if the value is anything else, or does not fit `T`.
+///
+/// ```
+/// #[derive(serde::Deserialize)]
+/// struct Config {
+///     #[serde(default, deserialize_with = "sailor::fields::number")]
+///     vat: Option<f64>,
+/// }
+/// let config: Config = serde_json::from_str(r#"{"vat": "0.2"}"#)?;
+/// assert_eq!(config.vat, Some(0.2));
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+pub fn number<'de, D: Deserializer<'de>, T: DeserializeOwned>(
+    field: D,
+) -> Result<Option<T>, D::Error> {
+    let number = match Value::deserialize(field)? {
+        Value::Null => return Ok(None),
+        Value::String(text) if text.trim().is_empty() => return Ok(None),
+        Value::String(text) => serde_json::from_str::<Number>(text.trim()).ok(),
+        Value::Number(number) => Some(number),
+        _ => None,
+    };
+    let number = number.and_then(|number| serde_json::from_value(number.into()).ok());
+    number
+        .map(Some)
+        .ok_or_else(|| D::Error::custom("not usable, expected a number"))
+}
+
 /// Reads a SelectView: one of several choices, or the default if nothing was chosen.
 ///
 /// # Errors
@@ -203,6 +234,31 @@ mod tests {
                 .to_string();
             assert!(error.contains("expected"), "{field}: {error}");
         }
+    }
+
+    #[test]
+    fn numbers_of_any_kind_are_read_or_rejected() {
+        let good = [
+            (json!("1.5"), Some(1.5)),
+            (json!(" -2 "), Some(-2.0)),
+            (json!(3), Some(3.0)),
+            (json!("1e3"), Some(1000.0)),
+            (json!(" "), None),
+            (Value::Null, None),
+        ];
+        let bad = [
+            json!("1,5"),
+            json!("x"),
+            json!(true),
+            json!([1]),
+            json!("\"1\""),
+        ];
+        table(number::<_, f64>, good, bad);
+        table(
+            number::<_, i8>,
+            [(json!("-5"), Some(-5))],
+            [json!("1.5"), json!(200)],
+        );
     }
 
     #[test]

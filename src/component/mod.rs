@@ -5,6 +5,7 @@
 //! through [`emitter::EventSink`].
 
 mod check;
+mod config_type;
 pub(crate) mod context;
 pub(crate) mod emitter;
 pub(crate) mod error;

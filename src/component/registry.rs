@@ -2,6 +2,7 @@
 
 use crate::{
     component::{
+        config_type::ConfigType,
         context::{BoxFuture, ServiceContext, ServiceContextParts},
         module::{IntoAction, IntoTrigger, Metadata, Module, action, crate_of},
     },
@@ -51,6 +52,16 @@ pub(super) enum FunctionKind {
     Trigger,
 }
 
+impl FunctionKind {
+    /// The member of component.json that has the functions of this kind.
+    pub(super) fn section(self) -> &'static str {
+        match self {
+            Self::Action => "actions",
+            Self::Trigger => "triggers",
+        }
+    }
+}
+
 impl fmt::Display for FunctionKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -62,6 +73,12 @@ impl fmt::Display for FunctionKind {
 
 type ServiceFn<T> =
     Arc<dyn Fn(ServiceContextParts) -> BoxFuture<'static, anyhow::Result<T>> + Send + Sync>;
+
+/// An author's function for one-time calls, without its types.
+pub(super) struct Service<T> {
+    call: ServiceFn<T>,
+    pub(super) config: ConfigType,
+}
 
 /// A component: its component.json, and one registered module for each function in it.
 ///
@@ -85,9 +102,9 @@ pub struct Component {
     pub(super) json: String,
     pub(super) descriptor: Descriptor,
     pub(super) modules: Vec<(&'static str, FunctionKind, Arc<dyn Module>)>,
-    pub(super) models: BTreeMap<&'static str, ServiceFn<Value>>,
-    pub(super) metadata: BTreeMap<&'static str, ServiceFn<Value>>,
-    verify: Option<ServiceFn<Verified>>,
+    pub(super) models: BTreeMap<&'static str, Service<Value>>,
+    pub(super) metadata: BTreeMap<&'static str, Service<Value>>,
+    pub(super) verify: Option<Service<Verified>>,
     oauth2: Option<OAuth2>,
     crates: BTreeSet<&'static str>,
 }
@@ -343,15 +360,15 @@ impl Component {
     }
 
     pub(crate) fn model_function(&self, name: &str) -> Option<&ServiceFn<Value>> {
-        self.models.get(name)
+        self.models.get(name).map(|model| &model.call)
     }
 
     pub(crate) fn metadata_function(&self, name: &str) -> Option<&ServiceFn<Value>> {
-        self.metadata.get(name)
+        self.metadata.get(name).map(|metadata| &metadata.call)
     }
 
     pub(crate) fn verify_function(&self) -> Option<&ServiceFn<Verified>> {
-        self.verify.as_ref()
+        self.verify.as_ref().map(|verify| &verify.call)
     }
 
     /// Returns the metadata that is derived from a function's types; `None` if the function has no module.
@@ -374,7 +391,7 @@ fn to_json<T: Serialize>(value: T) -> anyhow::Result<Value> {
 }
 
 /// Wraps an author's function, so that functions of different types can be stored together.
-fn erase_types<C, T, R, F, Fut>(function: F, result: fn(T) -> anyhow::Result<R>) -> ServiceFn<R>
+fn erase_types<C, T, R, F, Fut>(function: F, result: fn(T) -> anyhow::Result<R>) -> Service<R>
 where
     C: DeserializeOwned + Send + Sync + 'static,
     T: 'static,
@@ -383,8 +400,10 @@ where
     Fut: Future<Output = anyhow::Result<T>> + Send + 'static,
 {
     let function = Arc::new(function);
-    Arc::new(move |parts| {
+    let call: ServiceFn<R> = Arc::new(move |parts| {
         let function = function.clone();
         Box::pin(async move { result(function(ServiceContext::typed(parts)?).await?) })
-    })
+    });
+    let config = ConfigType::of::<C>();
+    Service { call, config }
 }

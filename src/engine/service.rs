@@ -16,7 +16,7 @@ use crate::{
         AccountClient, AccountCredentials, Step, hooks, session_config, start::platform_client,
         storage,
     },
-    settings::{Method, ServiceSettings, ServiceStart},
+    settings::{self, Method, ServiceSettings, ServiceStart},
 };
 use anyhow::Context as _;
 use futures_util::FutureExt;
@@ -83,6 +83,7 @@ async fn call_component(
     });
     // A component that does not match its component.json is reported as the result.
     let component = component?;
+    component.check_environment(settings::environment)?;
     let session = component.session(session_config(&identity, oauth_mode, None)?);
     let account = AccountClient::new(platform, step);
     let credentials = AccountCredentials::for_one_time_call(account, session.clone());

@@ -288,7 +288,9 @@ impl StepStart {
         session: Option<&Session>,
     ) -> anyhow::Result<PreparedStep> {
         let account = AccountClient::of_step(self.platform.clone()).await?;
-        let (module, function) = component?.module(&self.identity.function)?;
+        let component = component?;
+        component.check_environment(settings::environment)?;
+        let (module, function) = component.module(&self.identity.function)?;
         let credentials = AccountCredentials::new(account.clone(), session.cloned());
         let context = || credentials.service_context(&self.identity.function, &self.clients);
         if self.run.startup_required {

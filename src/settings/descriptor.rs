@@ -35,6 +35,34 @@ pub struct Descriptor {
     /// What users enter to connect an account.
     #[serde(default)]
     pub credentials: Option<Credentials>,
+    /// The environment variables that whoever deploys the component sets.
+    #[serde(default, deserialize_with = "env_vars")]
+    pub env_vars: BTreeMap<String, EnvVar>,
+}
+
+/// A member of `envVars`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct EnvVar {
+    /// Whether the component cannot work without it.
+    pub required: bool,
+    /// What it is.
+    pub description: String,
+}
+
+/// Reads `envVars`. The platform reads it; a mistake in it is for `component check`, and does not keep a step from running.
+fn env_vars<'de, D: Deserializer<'de>>(json: D) -> Result<BTreeMap<String, EnvVar>, D::Error> {
+    let Value::Object(members) = Value::deserialize(json)? else {
+        return Ok(BTreeMap::new());
+    };
+    let variable = |value: &Value| EnvVar {
+        required: value["required"] == true,
+        description: value["description"].as_str().unwrap_or_default().to_owned(),
+    };
+    let variables = members
+        .iter()
+        .map(|(name, value)| (name.clone(), variable(value)));
+    Ok(variables.collect())
 }
 
 /// A trigger or an action.
@@ -122,7 +150,8 @@ impl Field {
         self.more.get("viewClass")?.as_str()
     }
 
-    fn select_model(&self) -> Option<&str> {
+    /// Returns the name of the select model that the field asks for.
+    pub(crate) fn select_model(&self) -> Option<&str> {
         self.model.as_ref()?.as_str()
     }
 }
@@ -153,6 +182,32 @@ impl Credentials {
 }
 
 impl Descriptor {
+    /// Returns the variables that `envVars` requires and that have no value in this environment, in the order of their names.
+    /// An empty text is no value.
+    ///
+    /// ```
+    /// use sailor::Component;
+    ///
+    /// let json = r#"{"envVars": {"KEY": {"required": true, "description": "The key"}, "SIZE": {"required": false}}}"#;
+    /// let component = Component::new(json)?;
+    /// let missing = component.descriptor().missing_variables(|_| None);
+    /// assert_eq!(missing.len(), 1);
+    /// assert_eq!((missing[0].0, &*missing[0].1.description), ("KEY", "The key"));
+    /// assert_eq!(component.descriptor().missing_variables(|_| Some("x".to_owned())), []);
+    /// # Ok::<(), anyhow::Error>(())
+    /// ```
+    pub fn missing_variables(&self, get: impl Fn(&str) -> Option<String>) -> Vec<(&str, &EnvVar)> {
+        let required = self
+            .env_vars
+            .iter()
+            .filter(|(_, variable)| variable.required);
+        let is_missing = |name: &str| get(name).is_none_or(|value| value.is_empty());
+        required
+            .filter(|(name, _)| is_missing(name))
+            .map(|(name, variable)| (name.as_str(), variable))
+            .collect()
+    }
+
     /// The names of the credential's fields.
     pub(crate) fn credential_fields(&self) -> Vec<&str> {
         let fields = self.credentials.iter().flat_map(|c| c.fields.keys());

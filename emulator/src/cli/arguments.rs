@@ -5,7 +5,7 @@ use clap::Args;
 use std::path::PathBuf;
 
 /// The platform, and the step on it.
-#[derive(Args)]
+#[derive(Args, Clone)]
 pub(super) struct PlatformArgs {
     #[command(flatten)]
     pub(super) step: StepArgs,
@@ -16,7 +16,7 @@ pub(super) struct PlatformArgs {
 }
 
 /// What the component is configured with.
-#[derive(Args)]
+#[derive(Args, Clone)]
 pub(super) struct ConfigArgs {
     /// Fields and credentials, a JSON object
     #[arg(long, value_name = "FILE")]
@@ -26,7 +26,7 @@ pub(super) struct ConfigArgs {
     pub(super) save_keys: bool,
 }
 
-#[derive(Args)]
+#[derive(Args, Clone)]
 pub(super) struct StepArgs {
     #[command(flatten)]
     pub(super) config: ConfigArgs,
@@ -90,7 +90,7 @@ pub(super) struct ProviderArgs {
 }
 
 /// The services that the component uses.
-#[derive(Args)]
+#[derive(Args, Clone)]
 pub(super) struct ApiArgs {
     #[command(flatten)]
     pub(super) provider: ProviderArgs,
@@ -130,11 +130,9 @@ pub(super) struct OutputArgs {
     pub(super) quiet: bool,
 }
 
-#[derive(Args)]
-pub(super) struct RunArgs {
-    /// The trigger or action to run
-    #[arg(long, value_name = "NAME")]
-    pub(super) function: String,
+/// The messages to send.
+#[derive(Args, Clone)]
+pub(super) struct MessageArgs {
     /// A message to send: an object with a member `body`; any other object is the body. `-` is standard input; may be
     /// repeated [default: a message with an empty body]
     #[arg(long = "message", value_name = "FILE")]
@@ -142,11 +140,51 @@ pub(super) struct RunArgs {
     /// A header for all messages, such as reply_to=some.key; may be repeated
     #[arg(long = "header", value_name = "NAME=VALUE", value_parser = pair)]
     pub(super) headers: Vec<(String, String)>,
-    #[command(flatten)]
-    pub(super) platform: PlatformArgs,
+}
+
+/// What the component is, and its environment.
+#[derive(Args, Clone)]
+pub(super) struct EnvironmentArgs {
+    /// The component's component.json [default: that of the package that cargo runs, or of this folder]
+    #[arg(long, value_name = "FILE")]
+    pub(super) descriptor: Option<PathBuf>,
     /// An environment variable for the component; may be repeated
     #[arg(long = "env", value_name = "NAME=VALUE", value_parser = pair)]
     pub(super) env: Vec<(String, String)>,
+    /// A file with variables for the component, NAME=VALUE in each line; may be repeated. `.env` of this folder is read anyway
+    #[arg(long = "env-file", value_name = "FILE")]
+    pub(super) env_files: Vec<PathBuf>,
+    /// Leave {{…}} in files as it is
+    #[arg(long)]
+    pub(super) no_placeholders: bool,
+}
+
+#[derive(Args)]
+pub(super) struct SendArgs {
+    #[command(flatten)]
+    pub(super) messages: MessageArgs,
+    /// The platform's address, which `emulator up` prints [default: that of the `emulator up` in this folder]
+    #[arg(long, value_name = "URL")]
+    pub(super) to: Option<String>,
+    /// Print one JSON object per message to standard output, and everything else to standard error
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Args, Clone)]
+pub(super) struct RunArgs {
+    /// The trigger or action to run [default: the only one of component.json]
+    #[arg(long, value_name = "NAME")]
+    pub(super) function: Option<String>,
+    #[command(flatten)]
+    pub(super) messages: MessageArgs,
+    #[command(flatten)]
+    pub(super) platform: PlatformArgs,
+    #[command(flatten)]
+    pub(super) environment: EnvironmentArgs,
+    /// When a source or a file of this command changes, build the component and run it again, until Ctrl-C
+    #[arg(long)]
+    pub(super) watch: bool,
     /// How many seconds after the first delivery all messages must be settled
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     pub(super) timeout: u64,
@@ -158,7 +196,7 @@ pub(super) struct RunArgs {
 }
 
 /// The processes of the component.
-#[derive(Args)]
+#[derive(Args, Clone)]
 pub(super) struct ComponentArgs {
     /// How many processes of the component share the messages
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
@@ -187,14 +225,16 @@ pub(super) struct DemoArgs {
 
 #[derive(Args)]
 pub(super) struct UpArgs {
-    /// The trigger or action to run
-    #[arg(long, value_name = "NAME", default_value = "")]
-    pub(super) function: String,
+    /// The trigger or action to run [default: the only one of component.json]
+    #[arg(long, value_name = "NAME")]
+    pub(super) function: Option<String>,
     #[command(flatten)]
     pub(super) platform: PlatformArgs,
+    #[command(flatten)]
+    pub(super) environment: EnvironmentArgs,
     /// Write the component's environment to this file instead of printing it
     #[arg(long, value_name = "FILE")]
-    pub(super) env_file: Option<PathBuf>,
+    pub(super) write_env: Option<PathBuf>,
     /// The broker's port [default: a free one]
     #[arg(
         long,
@@ -229,14 +269,13 @@ pub(super) struct ServiceArgs {
     pub(super) api: ApiArgs,
     #[command(flatten)]
     pub(super) output: OutputArgs,
-    /// An environment variable for the component; may be repeated
-    #[arg(long = "env", value_name = "NAME=VALUE", value_parser = pair)]
-    pub(super) env: Vec<(String, String)>,
+    #[command(flatten)]
+    pub(super) environment: EnvironmentArgs,
     /// How many seconds the component may take
     #[arg(long, value_name = "SECONDS", default_value_t = 600)]
     pub(super) timeout: u64,
-    /// The component's command. {METHOD} is replaced by the method; without it, `service METHOD` is appended
-    /// [default: cargo run --]
+    /// The component's command. {METHOD} is replaced by the method. Without it, the method is appended: to a script of the Node
+    /// sailor alone, otherwise as `service METHOD` [default: cargo run --]
     #[arg(last = true)]
     pub(super) command: Vec<String>,
 }

@@ -4,12 +4,20 @@ mod arguments;
 mod plans;
 
 use crate::{
-    cargo, demo, input::InputError, provider::ProviderConfig, provider_command, run, service,
-    timeline::Timeline, up,
+    cargo, demo,
+    input::InputError,
+    provider::ProviderConfig,
+    provider_command,
+    run::{self, Outcome},
+    send, service,
+    timeline::Timeline,
+    up,
+    watch::{self, Sources},
 };
-use arguments::{DemoArgs, PlatformArgs, ProviderCommand, RunArgs, ServiceArgs, UpArgs};
+use arguments::{DemoArgs, ProviderCommand, RunArgs, SendArgs, ServiceArgs, UpArgs};
 use clap::{Parser, Subcommand};
 use std::{ffi::OsString, process::ExitCode};
+use tokio_util::sync::CancellationToken;
 
 /// A local platform for components: broker, REST API, object storage and OAuth2 provider on loopback. It needs no account,
 /// no network and no Docker.
@@ -30,7 +38,8 @@ enum Command {
     /// provider's response to an authorization. With --standin, {{STANDIN_URL}} is the base of the API's paths.
     ///
     /// The component's environment has PROVIDER_URL, OAUTH_CLIENT_ID, OAUTH_CLIENT_SECRET, OAUTH_AUTH_URI and
-    /// OAUTH_TOKEN_URI. A component with other names gets them with --env NAME={{PROVIDER_URL}}/token.
+    /// OAUTH_TOKEN_URI, and the same under the names that credentials.oauth2 of component.json has for them. `.env` of this
+    /// folder is read too.
     Run(RunArgs),
     /// Show how a sailor keeps a connection alive: a stored token is expired, and one message comes.
     ///
@@ -39,6 +48,8 @@ enum Command {
     Demo(DemoArgs),
     /// Start the platform and leave it running, for a component that is started by hand.
     Up(UpArgs),
+    /// Send messages to the component of `emulator up`.
+    Send(SendArgs),
     /// Start only the OAuth2 provider and leave it running; show what happens to its tokens.
     Provider(ProviderCommand),
     /// Run verifyCredentials, getMetaModel or selectModel once, and print the result.
@@ -73,30 +84,24 @@ pub fn main_with(arguments: impl IntoIterator<Item = impl Into<OsString> + Clone
 #[tokio::main]
 async fn execute(command: Command) -> anyhow::Result<bool> {
     match command {
-        Command::Run(arguments) => {
-            let output = arguments.platform.output;
-            let mut plan = arguments.plan()?;
-            plan.command = cargo::built(plan.command)?;
-            run::run(plan, &output.timeline()).await
-        }
+        Command::Run(arguments) => run_command(arguments).await,
         Command::Demo(arguments) => {
-            let (json, quiet) = (arguments.json, !arguments.log);
+            let timeline = Timeline::new(arguments.json, !arguments.log);
             let mut plan = arguments.plan()?;
             plan.command = cargo::built(plan.command)?;
-            run::run(demo::plan(plan), &Timeline::new(json, quiet)).await
+            let never = CancellationToken::new();
+            let outcome = run::run(demo::plan(plan), &never, &timeline).await?;
+            Ok(outcome == Outcome::Succeeded)
         }
         Command::Up(arguments) => {
-            let config = arguments.config()?;
-            let PlatformArgs { step, api, output } = arguments.platform;
-            let (key_file, timeline) = (step.config.key_file(), output.timeline());
-            let running = up::up(
-                config,
-                api.standin,
-                arguments.env_file,
-                &key_file,
-                &timeline,
-            );
-            running.await.map(|()| true)
+            let timeline = arguments.platform.output.timeline();
+            up::up(arguments.plan()?, &timeline).await.map(|()| true)
+        }
+        Command::Send(arguments) => {
+            let (messages, headers) = (arguments.messages.read()?, arguments.messages.headers());
+            let timeline = Timeline::new(arguments.json, false);
+            let sent = send::send(arguments.to, messages, headers, &timeline);
+            sent.await.map(|()| true)
         }
         Command::Provider(arguments) => {
             let timeline = arguments.output.timeline();
@@ -114,4 +119,20 @@ async fn execute(command: Command) -> anyhow::Result<bool> {
             service::service(plan, &output.timeline()).await
         }
     }
+}
+
+/// Runs the component once, or with `--watch` each time that a file changes.
+async fn run_command(arguments: RunArgs) -> anyhow::Result<bool> {
+    let output = arguments.platform.output;
+    let run = async |outdated: &CancellationToken| {
+        let mut plan = arguments.clone().plan()?;
+        plan.command = cargo::built(plan.command)?;
+        run::run(plan, outdated, &output.timeline()).await
+    };
+    if arguments.watch {
+        let sources = Sources::of(&arguments.component.command, arguments.files());
+        return watch::repeat(&sources, &output.timeline(), run).await;
+    }
+    let outcome = run(&CancellationToken::new()).await?;
+    Ok(outcome == Outcome::Succeeded)
 }

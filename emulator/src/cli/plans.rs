@@ -1,24 +1,29 @@
 //! Turns arguments into the plan of a run.
 
 use super::arguments::{
-    ApiArgs, ConfigArgs, DemoArgs, OutputArgs, PlatformArgs, ProviderArgs, RunArgs, ServiceArgs,
-    StepArgs, UpArgs, preset,
+    ApiArgs, ConfigArgs, DemoArgs, EnvironmentArgs, MessageArgs, OutputArgs, PlatformArgs,
+    ProviderArgs, RunArgs, ServiceArgs, StepArgs, UpArgs, preset,
 };
 use crate::{
-    broker::BrokerConfig,
+    cargo,
+    component_file::ComponentFile,
     config::EmulatorConfig,
     demo::DemoPlan,
     input::{InputError, read_as, read_json, read_message, read_object},
-    platform::{PlatformConfig, Step},
+    local_platform::given_variables,
+    platform::Step,
     provider::{Knobs, ProviderConfig},
     run::RunPlan,
     save_keys::KeyFile,
     service::ServicePlan,
+    standins::StandinName,
     timeline::Timeline,
+    up::UpPlan,
+    variables::Variables,
 };
 use sailor::protocol::Headers;
 use serde_json::{Value, json};
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 impl OutputArgs {
     pub(super) fn timeline(self) -> Timeline {
@@ -133,54 +138,152 @@ impl DemoArgs {
     }
 }
 
+/// What is known of the component before it starts.
+struct Known {
+    component: Option<ComponentFile>,
+    variables: Variables,
+}
+
+impl EnvironmentArgs {
+    /// Reads component.json and the variables for the component that `command` starts. Returns an error if it has no such
+    /// function, or if a required variable is not set.
+    fn read(
+        &self,
+        command: &[String],
+        function: Option<&str>,
+        standin: Option<StandinName>,
+    ) -> Result<Known, InputError> {
+        let folders = match self.descriptor {
+            Some(_) => Vec::new(),
+            None => cargo::component_folders(command),
+        };
+        let component = ComponentFile::find(self.descriptor.as_deref(), &folders)?;
+        let variables = Variables::read(component.clone(), &self.env_files, self.env.clone())?;
+        if let (Some(component), Some(name)) = (&component, function) {
+            component.function(Some(name))?;
+        }
+        variables.check(&given_variables(standin))?;
+        Ok(Known {
+            component,
+            variables,
+        })
+    }
+}
+
+impl Known {
+    /// The function that is named, or the only one.
+    fn function(&self, name: Option<String>) -> Result<String, InputError> {
+        match (name, &self.component) {
+            (Some(name), _) => Ok(name),
+            (None, Some(component)) => component.function(None),
+            (None, None) => Err(InputError::new(
+                "name a trigger or action with --function: there is no component.json here that tells them",
+            )),
+        }
+    }
+
+    fn is_webhook(&self, function: &str) -> bool {
+        let component = self.component.as_ref();
+        component.is_some_and(|component| component.is_webhook(function))
+    }
+
+    fn consumes_raw_data(&self) -> bool {
+        let component = self.component.as_ref();
+        component.is_some_and(ComponentFile::consumes_raw_data)
+    }
+}
+
+impl MessageArgs {
+    /// The messages; an empty one if none is named.
+    pub(super) fn read(&self) -> Result<Vec<Value>, InputError> {
+        if self.messages.is_empty() {
+            return Ok(vec![json!({"body": {}})]);
+        }
+        self.messages
+            .iter()
+            .map(|path| read_message(path))
+            .collect()
+    }
+
+    pub(super) fn headers(&self) -> Headers {
+        let headers = self.headers.iter().cloned();
+        headers.map(|(name, value)| (name, value.into())).collect()
+    }
+}
+
 impl UpArgs {
-    pub(super) fn config(&self) -> Result<EmulatorConfig, InputError> {
-        Ok(EmulatorConfig {
-            broker: BrokerConfig {
-                port: self.broker_port,
-                ..BrokerConfig::default()
-            },
-            platform: PlatformConfig {
-                port: self.platform_port,
-                ..PlatformConfig::default()
-            },
-            ..self.platform.config(&self.function)?
+    pub(super) fn plan(self) -> Result<UpPlan, InputError> {
+        let standin = self.platform.api.standin;
+        let environment = &self.environment;
+        let known = environment.read(&[], self.function.as_deref(), standin)?;
+        // A component that is started by hand can be any, and can set the variable of its function itself.
+        let function = known.function(self.function).unwrap_or_default();
+        let mut emulator = self.platform.config(&function)?;
+        emulator.broker.port = self.broker_port;
+        emulator.platform.port = self.platform_port;
+        emulator.step.consumes_raw_data |= known.consumes_raw_data();
+        Ok(UpPlan {
+            emulator,
+            standin,
+            is_webhook: known.is_webhook(&function),
+            variables: known.variables,
+            no_placeholders: environment.no_placeholders,
+            write_env: self.write_env,
+            key_file: self.platform.step.config.key_file(),
         })
     }
 }
 
 impl RunArgs {
     pub(super) fn plan(self) -> Result<RunPlan, InputError> {
-        let mut messages: Vec<Value> = self
-            .messages
-            .iter()
-            .map(|path| read_message(path))
-            .collect::<Result<_, InputError>>()?;
-        if messages.is_empty() {
-            messages.push(json!({"body": {}}));
-        }
+        let standin = self.platform.api.standin;
+        let (environment, command) = (&self.environment, self.component.command);
+        let known = environment.read(&command, self.function.as_deref(), standin)?;
+        let function = known.function(self.function)?;
+        let mut emulator = self.platform.config(&function)?;
+        emulator.step.consumes_raw_data |= known.consumes_raw_data();
         Ok(RunPlan {
             key_file: self.platform.step.config.key_file(),
-            emulator: self.platform.config(&self.function)?,
-            standin: self.platform.api.standin,
-            messages,
-            headers: self
-                .headers
-                .into_iter()
-                .map(|(name, value)| (name, value.into()))
-                .collect::<Headers>(),
-            command: self.component.command,
+            emulator,
+            standin,
+            messages: self.messages.read()?,
+            headers: self.messages.headers(),
+            command,
             replicas: self.component.replicas.into(),
             notes: None,
-            env: self.env,
+            is_webhook: known.is_webhook(&function),
+            variables: known.variables,
+            no_placeholders: environment.no_placeholders,
             start_timeout: Duration::from_secs(self.start_timeout),
             timeout: Duration::from_secs(self.timeout),
         })
+    }
+
+    /// The files of this command. A change of one is a reason to run again; changed keys that the emulator writes are none.
+    pub(super) fn files(&self) -> Vec<PathBuf> {
+        let step = &self.platform.step;
+        let provider = &self.platform.api.provider;
+        let config = step.config.config.iter().filter(|_| !step.config.save_keys);
+        let others = [
+            &step.snapshot,
+            &provider.knobs,
+            &provider.trouble,
+            &self.environment.descriptor,
+        ];
+        let files = config.chain(others.into_iter().flatten());
+        files
+            .chain(&self.messages.messages)
+            .chain(&self.environment.env_files)
+            .cloned()
+            .collect()
     }
 }
 
 impl ServiceArgs {
     pub(super) fn plan(self) -> Result<ServicePlan, InputError> {
+        let environment = &self.environment;
+        let function = self.function.as_deref();
+        let known = environment.read(&self.command, function, self.api.standin)?;
         Ok(ServicePlan {
             config: self.config.content()?,
             key_file: self.config.key_file(),
@@ -190,7 +293,8 @@ impl ServiceArgs {
             function: self.function,
             model: self.model,
             command: self.command,
-            env: self.env,
+            variables: known.variables,
+            no_placeholders: environment.no_placeholders,
             timeout: Duration::from_secs(self.timeout),
         })
     }

@@ -18,12 +18,14 @@ mod objects;
 mod routes;
 mod sample;
 mod secrets;
+mod sends;
 mod shared;
 mod state;
 mod steps;
 
 pub(crate) use body::kind_of;
 pub use http_double::{Fault, RecordedCall};
+pub(crate) use sends::{PATH as SENDS, PendingSend, Sending};
 pub(crate) use shared::{Webhook, WebhookResponse};
 pub use state::{ServiceResult, Step};
 
@@ -252,6 +254,13 @@ impl Platform {
     pub(crate) fn webhooks(&self, flow: &str) -> mpsc::UnboundedReceiver<Webhook> {
         let (sender, receiver) = mpsc::unbounded_channel();
         *self.shared.hooks() = Some((flow.to_owned(), sender));
+        receiver
+    }
+
+    /// Messages that `emulator send` sends from now on.
+    pub(crate) fn sends(&self) -> mpsc::UnboundedReceiver<PendingSend> {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        *self.shared.sends() = Some(sender);
         receiver
     }
 

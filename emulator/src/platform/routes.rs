@@ -3,7 +3,7 @@
 use super::{
     PlatformConfig,
     error::{ErrorResponse, unauthorized},
-    hook, objects, sample, secrets,
+    hook, objects, sample, secrets, sends,
     shared::Shared,
     state::State as PlatformState,
     steps,
@@ -32,6 +32,7 @@ pub(super) async fn start(config: PlatformConfig) -> io::Result<(Arc<Shared>, Se
         addr: listener.addr(),
         state: PlatformState::new().into(),
         hooks: Mutex::default(),
+        sends: Mutex::default(),
         calls: Calls::new(listener.calls()),
     });
     let server = listener.serve("Platform", router(&shared));
@@ -51,6 +52,11 @@ fn router(shared: &Arc<Shared>) -> Router {
         .fallback(not_emulated)
         .method_not_allowed_fallback(not_emulated)
         .layer(middleware::from_fn_with_state(shared.clone(), record))
+        // Not a call of the component, so it is not recorded.
+        .route(
+            sends::PATH,
+            post(sends::post_message).layer(DefaultBodyLimit::disable()),
+        )
         .with_state(shared.clone())
 }
 

@@ -1,6 +1,6 @@
 //! What all requests share.
 
-use super::{PlatformConfig, state::State as PlatformState};
+use super::{PlatformConfig, sends::PendingSend, state::State as PlatformState};
 use http_double::Calls;
 use serde_json::{Map, Value};
 use std::{
@@ -45,6 +45,7 @@ pub(super) struct Shared {
     pub(super) addr: SocketAddr,
     pub(super) state: Mutex<PlatformState>,
     pub(super) hooks: Mutex<Option<Hooks>>,
+    pub(super) sends: Mutex<Option<mpsc::UnboundedSender<PendingSend>>>,
     pub(super) calls: Calls,
 }
 
@@ -55,6 +56,10 @@ impl Shared {
 
     pub(super) fn hooks(&self) -> MutexGuard<'_, Option<Hooks>> {
         self.hooks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn sends(&self) -> MutexGuard<'_, Option<mpsc::UnboundedSender<PendingSend>>> {
+        self.sends.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn url(&self) -> String {

@@ -8,10 +8,10 @@ use test_support::Background;
 #[test]
 fn up_writes_an_environment_file_and_runs_until_interrupted() {
     let folder = folder(&[]);
-    let arguments = ["up", "--function", "it's", "--env-file", "env.sh"];
+    let arguments = ["up", "--function", "it's", "--write-env", "env.sh"];
     let mut up = Background::start(&mut command(folder.path(), arguments));
     let banner = up.lines_to("Ctrl-C");
-    assert_eq!(banner.len(), 3, "{banner:?}");
+    assert_eq!(banner.len(), 5, "{banner:?}");
     assert!(banner[0].contains("in memory only"), "{banner:?}");
     assert_eq!(banner[1], "a component's environment: source env.sh");
     let read = ". ./env.sh; printf '%s\\n' \"$ELASTICIO_FUNCTION\" \"$ELASTICIO_API_URI\"";
@@ -79,6 +79,66 @@ async fn the_provider_command_prints_a_line_per_token() {
     let lines = expected.map(|_| provider.line());
     let texts = lines.map(|line| line.split_once("ms  ").unwrap().1.to_owned());
     assert_eq!(texts, expected);
+}
+
+#[test]
+fn up_takes_messages_of_send_and_says_how() {
+    let folder = folder(&[
+        (
+            "m.json",
+            json!({"id": "m-1", "body": {"url": "{{EMULATOR_URL}}"}}),
+        ),
+        ("wrong.json", json!({"url": "{{EMULATER_URL}}"})),
+        (
+            "component.json",
+            json!({"triggers": {"hook": {"type": "webhook"}}}),
+        ),
+    ]);
+    let mut up = Background::start(&mut command(folder.path(), ["up", "--json"]));
+    // With --json, the banner goes to standard error: the file tells that the emulator runs.
+    let address = folder.path().join(".emulator/address");
+    while !address.exists() {
+        std::thread::yield_now();
+    }
+    let send = ["send", "--message", "m.json", "--header", "threadId=t-1"];
+    let sent = emulator(folder.path(), send);
+    assert_eq!(sent.status, 0, "{}", sent.stderr);
+    assert!(sent.stdout.contains("sent m-1"), "{}", sent.stdout);
+    let event: Value = serde_json::from_str(&up.line()).unwrap();
+    let url = std::fs::read_to_string(&address).unwrap();
+    assert_eq!(event["event"], "sent");
+    assert_eq!(event["body"]["body"]["url"], url.trim());
+    assert_eq!(event["headers"]["threadId"], "t-1");
+    assert!(event["headers"]["reply_to"].is_string(), "{event}");
+
+    let wrong = emulator(folder.path(), ["send", "--message", "wrong.json"]);
+    assert_eq!(wrong.status, 2);
+    assert!(
+        wrong.stderr.contains("{{EMULATER_URL}}"),
+        "{}",
+        wrong.stderr
+    );
+
+    assert!(up.interrupt().success());
+    let alone = emulator(folder.path(), ["send"]);
+    assert_eq!(alone.status, 2);
+    assert!(alone.stderr.contains("emulator up"), "{}", alone.stderr);
+    let gone = emulator(folder.path(), ["send", "--to", url.trim()]);
+    assert_eq!(gone.status, 2);
+    assert!(
+        gone.stderr.contains("no emulator responds"),
+        "{}",
+        gone.stderr
+    );
+}
+
+#[test]
+fn a_demo_that_never_ran_does_not_call_the_token_bad() {
+    let folder = folder(&[]);
+    let outcome = emulator(folder.path(), ["demo", "--", "sh", "-c", "exit 3"]);
+    assert_eq!(outcome.status, 1);
+    let state = "the stored refresh token is valid for the next refresh";
+    assert!(outcome.stdout.contains(state), "{}", outcome.stdout);
 }
 
 #[test]

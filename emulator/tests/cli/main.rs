@@ -2,10 +2,13 @@
 
 mod builds;
 mod commands;
+mod component_file;
 mod ends;
 mod files;
 mod messages;
 mod node;
+mod output;
+mod watch;
 
 use serde_json::Value;
 use std::{ffi::OsStr, path::Path, process::Command};

@@ -1,6 +1,7 @@
 //! The command line of the reference component's binary.
 
 use crate::ROOT;
+use std::fs;
 use test_rig::{Ended, Process, command};
 
 async fn component(arguments: &[&str]) -> Ended {
@@ -13,10 +14,46 @@ async fn component(arguments: &[&str]) -> Ended {
 async fn check_compares_component_json_with_modules_and_types() {
     let ended = component(&["check"]).await;
     assert_eq!(ended.status, 0, "{}", ended.stderr);
-    assert_eq!(
-        ended.stdout,
-        "REST API: 2 triggers, 1 actions, all with their modules; metadata is up to date\n"
-    );
+    let missing = "component.json requires variables that are not set here, and a step does not start without: \
+        OAUTH_AUTH_URI, OAUTH_CLIENT_ID, OAUTH_CLIENT_SECRET, OAUTH_TOKEN_URI\n";
+    let good = "REST API: 2 triggers, 1 actions, all with their modules; metadata is up to date\n";
+    assert_eq!(ended.stdout, missing.to_owned() + good);
+}
+
+#[tokio::test]
+async fn outside_of_its_folder_a_component_is_not_checked() {
+    let empty = tempfile::tempdir().unwrap();
+    let other = tempfile::tempdir().unwrap();
+    fs::write(
+        other.path().join("component.json"),
+        "{\"title\": \"Other\"}",
+    )
+    .unwrap();
+    for (folder, why, files) in [
+        (&empty, "component.json is not in this folder", 0),
+        (
+            &other,
+            "component.json is not the one that this binary was built with",
+            1,
+        ),
+    ] {
+        for arguments in [&["check"][..], &["schema", "--write"]] {
+            let mut command = command(env!("CARGO_BIN_EXE_component"));
+            command.args(arguments).current_dir(folder.path());
+            let ended = Process::run(command).await;
+            assert_eq!(
+                (ended.status, ended.stdout.as_str()),
+                (1, ""),
+                "{arguments:?}"
+            );
+            assert!(ended.stderr.contains(why), "{}", ended.stderr);
+        }
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), files);
+    }
+    // Printing needs no folder.
+    let mut command = command(env!("CARGO_BIN_EXE_component"));
+    command.arg("schema").current_dir(empty.path());
+    assert_eq!(Process::run(command).await.status, 0);
 }
 
 #[tokio::test]

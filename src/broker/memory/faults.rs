@@ -14,7 +14,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 impl Published {
     pub(crate) fn fail(self, kind: PublishErrorKind) {
-        let _ = self.confirm.send(Err(PublishError {
+        self.confirm.send(Err(PublishError {
             message_id: "id".into(),
             reason: "the test says so".into(),
             kind,

@@ -3,6 +3,7 @@
 use super::{Action, Metadata, Trigger};
 use crate::{
     component::{
+        config_type::ConfigType,
         context::{BoxFuture, Context, ContextParts, HookContext, ServiceContextParts},
         message::Message,
         schema::schema_of,
@@ -23,6 +24,8 @@ pub(crate) trait Module: Send + Sync {
     ) -> BoxFuture<'_, anyhow::Result<()>>;
     /// The `in` and `out` metadata. A polling trigger has no input.
     fn metadata(&self) -> Metadata;
+    /// What the step's configuration is read as.
+    fn config(&self) -> ConfigType;
     /// True for a polling trigger.
     fn polls(&self) -> bool {
         false
@@ -90,6 +93,9 @@ impl<A: Action> Module for ActionModule<A> {
             output: schema_of::<A::Output>(),
         }
     }
+    fn config(&self) -> ConfigType {
+        ConfigType::of::<A::Config>()
+    }
     fn input_kind(&self) -> InputKind {
         let input = std::any::type_name::<A::Input>();
         if input.ends_with("::NoBody") {
@@ -130,6 +136,9 @@ impl<T: Trigger> Module for TriggerModule<T> {
             input: None,
             output: schema_of::<T::Output>(),
         }
+    }
+    fn config(&self) -> ConfigType {
+        ConfigType::of::<T::Config>()
     }
     fn crate_name(&self) -> &'static str {
         crate_of::<T>()

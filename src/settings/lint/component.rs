@@ -46,6 +46,9 @@ const AUTH_CLIENT_TYPES: [&str; 5] = ["oauth2", "basic", "api_key", "noauth", "o
 /// The first versions of the platform's sailors with the features that the platform turns on by `sailor_version`.
 const MODERN_SAILORS: [(&str, [u64; 3]); 2] = [("nodejs", [2, 6, 7]), ("java", [3, 1, 0])];
 
+/// This sailor behaves like this version of the Node sailor.
+const MODERN_REMEDY: &str = "add the values of the sailor whose features it has; for this sailor \"language\": \"nodejs\" and \"sailor_version\": \"2.7.8\"";
+
 pub(super) fn check(report: &mut Report<'_>, root: &Node, surroundings: &Surroundings<'_>) {
     duplicate_keys(report, root);
     if !report.expect(root.is_object(), root, "an object") {
@@ -57,7 +60,7 @@ pub(super) fn check(report: &mut Report<'_>, root: &Node, surroundings: &Surroun
     report.flags(root, &FLAGS);
     report.title(root);
     version(report, root);
-    sailor_version(report, root);
+    sailor_version(report, root, surroundings.modules.is_some());
     if let Some(build_type) = report.text(root, "buildType") {
         let known = ["docker", "slug"].contains(&build_type);
         report.valid(root.get("buildType"), known, "`docker` or `slug`");
@@ -66,6 +69,10 @@ pub(super) fn check(report: &mut Report<'_>, root: &Node, surroundings: &Surroun
     env_vars(report, root);
     function::check(report, root, surroundings);
     credentials::check(report, root);
+    for finding in surroundings.modules.iter().flat_map(|m| m.findings) {
+        let node = root.at(&finding.pointer).unwrap_or(root);
+        report.add(finding.rule, node, &*finding.problem, &*finding.remedy);
+    }
 }
 
 fn duplicate_keys(report: &mut Report<'_>, node: &Node) {
@@ -135,8 +142,9 @@ fn cut(text: &str, separator: char) -> (&str, Option<&str>) {
     }
 }
 
-/// The platform compares `sailor_version` with the first versions of its own sailors that have a feature.
-fn sailor_version(report: &mut Report<'_>, root: &Node) {
+/// The platform compares `sailor_version` with the first versions of its own sailors that have a feature. `is_own` is true for
+/// a component of this sailor.
+fn sailor_version(report: &mut Report<'_>, root: &Node, is_own: bool) {
     let (language, version) = (root.get("language"), root.get("sailor_version"));
     let (node, problem, remedy) = match (language, version) {
         (Some(node), None) => (
@@ -158,6 +166,15 @@ fn sailor_version(report: &mut Report<'_>, root: &Node) {
                 format!("before {first} the platform turns off dynamic flow control, and may not let flows turn off passthrough"),
                 "build with a newer sailor, and give its version",
             )
+        }
+        // The build of a slug writes both, that of an image neither.
+        (None, None) if is_own || root.text("buildType") == Some("docker") => {
+            return report.add(
+                rule::MISSING_SAILOR_VERSION,
+                root,
+                "it has neither `language` nor `sailor_version`: without them the platform may turn off dynamic flow control, and not let flows turn off passthrough",
+                MODERN_REMEDY,
+            );
         }
         (None, None) => return,
     };

@@ -129,13 +129,18 @@ fn trigger_type(report: &mut Report<'_>, trigger: &Member, surroundings: &Surrou
         return;
     }
     let is_polling = declared == Some("polling");
-    let mut registered = surroundings.triggers.iter();
-    let polls = match registered.find(|(name, _)| *name == trigger.name) {
-        Some((_, polls)) => Some(*polls),
-        None => guess(trigger),
-    };
+    let registered = surroundings.modules.iter().flat_map(|m| m.triggers);
+    let registered = registered.filter(|(name, _)| *name == trigger.name);
+    let registered = registered.map(|(_, polls)| *polls).next();
     let node = node.unwrap_or(&trigger.node);
-    match (polls, is_polling) {
+    let is_known = registered.is_some();
+    match (registered.or_else(|| guess(trigger)), is_polling) {
+        (Some(true), false) if is_known => report.add(
+            rule::of_modules::POLLING_AS_WEBHOOK,
+            node,
+            "its module polls, but without `\"type\": \"polling\"` the platform waits for webhooks",
+            "write `\"type\": \"polling\"`",
+        ),
         (Some(true), false) => report.add(
             rule::TRIGGER_TYPE,
             node,

@@ -32,7 +32,10 @@ mod words;
 pub use issue::Issue;
 pub use rule::{Rule, Severity};
 
-pub(crate) use surroundings::Surroundings;
+pub(crate) use rule::of_modules;
+pub(crate) use surroundings::{Finding, Modules, Surroundings};
+pub(crate) use tree::child;
+pub(crate) use words::meant;
 
 use report::Report;
 use std::path::Path;

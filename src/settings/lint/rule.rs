@@ -46,15 +46,33 @@ impl Rule {
 
     /// Returns all rules.
     pub fn all() -> impl Iterator<Item = Rule> {
-        ALL.iter().copied()
+        OF_THE_TEXT.iter().chain(of_modules::ALL).copied()
     }
 }
 
 macro_rules! rules {
     ($($severity:ident $name:ident $id:literal,)*) => {
         $(pub(super) const $name: Rule = Rule($id, Severity::$severity);)*
-        const ALL: &[Rule] = &[$($name),*];
+        const OF_THE_TEXT: &[Rule] = &[$($name),*];
     };
+}
+
+/// The rules that need the modules of a component.
+pub(crate) mod of_modules {
+    use super::{Rule, Severity};
+
+    pub(crate) const MISSING_FIELD: Rule = Rule("missing-field", Severity::Error);
+    pub(crate) const UNREADABLE_FIELD: Rule = Rule("unreadable-field", Severity::Error);
+    pub(crate) const POLLING_AS_WEBHOOK: Rule = Rule("polling-as-webhook", Severity::Error);
+    pub(crate) const UNREAD_FIELD: Rule = Rule("unread-field", Severity::Warning);
+    pub(crate) const OPTIONAL_FIELD: Rule = Rule("optional-field", Severity::Warning);
+    pub(super) const ALL: &[Rule] = &[
+        MISSING_FIELD,
+        UNREADABLE_FIELD,
+        POLLING_AS_WEBHOOK,
+        UNREAD_FIELD,
+        OPTIONAL_FIELD,
+    ];
 }
 
 rules! {
@@ -77,6 +95,7 @@ rules! {
     Warning MISSPELT_MEMBER "misspelt-member",
     Warning MISSING_VERSION "missing-version",
     Warning SAILOR_VERSION "sailor-version",
+    Warning MISSING_SAILOR_VERSION "missing-sailor-version",
     Warning SAME_NAME "same-name",
     Warning TRIGGER_TYPE "trigger-type",
     Warning ACTION_WITH_TYPE "action-with-type",

@@ -66,6 +66,15 @@ impl Node {
         members.find(|member| member.name == name).map(|m| &m.node)
     }
 
+    /// Returns the value at a pointer in this one.
+    pub(super) fn at(&self, pointer: &str) -> Option<&Node> {
+        if self.pointer == pointer {
+            return Some(self);
+        }
+        let mut nodes = self.members().iter().rev().map(|member| &member.node);
+        nodes.find_map(|node| node.at(pointer))
+    }
+
     pub(super) fn has(&self, name: &str) -> bool {
         self.get(name).is_some()
     }
@@ -190,7 +199,7 @@ fn read<'a, T: Deserialize<'a>>(json: &'a str, at: usize) -> Result<T, Invalid> 
 }
 
 /// Returns the pointer of a member or an item.
-pub(super) fn child(pointer: &str, name: &str) -> String {
+pub(crate) fn child(pointer: &str, name: &str) -> String {
     let name = name.replace('~', "~0").replace('/', "~1");
     format!("{pointer}/{name}")
 }

@@ -4,7 +4,7 @@
 ///
 /// Names are alike if they differ only in case, hyphens and underscores, or, from five characters on, in one character or two
 /// neighbours that have changed places.
-pub(super) fn meant<'k>(name: &str, known: &[&'k str]) -> Option<&'k str> {
+pub(crate) fn meant<'k>(name: &str, known: &[&'k str]) -> Option<&'k str> {
     if known.contains(&name) {
         return None;
     }

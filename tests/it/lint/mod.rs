@@ -43,9 +43,19 @@ fn each_breach_is_reported_with_its_place_and_nothing_else() {
     }
 }
 
+/// These rules need the modules: they are tested beside `component/check`.
+const OF_MODULES: [&str; 5] = [
+    "missing-field",
+    "optional-field",
+    "polling-as-webhook",
+    "unread-field",
+    "unreadable-field",
+];
+
 #[test]
 fn every_rule_has_a_breach_that_is_tested() {
-    let tested: BTreeSet<&str> = breaches::all().iter().map(|breach| breach.rule).collect();
+    let of_the_text = breaches::all().into_iter().map(|breach| breach.rule);
+    let tested: BTreeSet<&str> = of_the_text.chain(OF_MODULES).collect();
     let rules: BTreeSet<&str> = Rule::all().map(Rule::id).collect();
     assert_eq!(tested, rules);
 }

@@ -16,40 +16,73 @@ const WARNINGS: &[(&str, &[(&str, usize)])] = &[
     ),
     (
         "blendededge.REST-API-component-oih",
-        &[("missing-version", 1), ("missing-view-class", 4)],
+        &[
+            ("missing-sailor-version", 1),
+            ("missing-version", 1),
+            ("missing-view-class", 4),
+        ],
     ),
     (
         "blendededge.csv-component-oih",
-        &[("missing-label", 4), ("missing-view-class", 15)],
+        &[
+            ("missing-label", 4),
+            ("missing-sailor-version", 1),
+            ("missing-view-class", 15),
+        ],
     ),
     (
         "blendededge.graphql-component-oih",
         &[
+            ("missing-sailor-version", 1),
             ("missing-version", 1),
             ("missing-view-class", 24),
             ("required-as-text", 4),
             ("same-name", 2),
         ],
     ),
-    ("blendededge.kafka-component-oih", &[("missing-version", 1)]),
+    (
+        "blendededge.kafka-component-oih",
+        &[("missing-sailor-version", 1), ("missing-version", 1)],
+    ),
     (
         "blendededge.soap-component-oih",
         &[
             ("missing-label", 2),
+            ("missing-sailor-version", 1),
             ("missing-version", 1),
             ("missing-view-class", 2),
         ],
     ),
     (
         "blendededge.webhook-component-oih",
-        &[("missing-version", 1)],
+        &[("missing-sailor-version", 1), ("missing-version", 1)],
     ),
     ("elasticio.billomat-component", &[("missing-version", 1)]),
+    (
+        "elasticio.configuration-component",
+        &[("missing-sailor-version", 1)],
+    ),
+    ("elasticio.csv-component", &[("missing-sailor-version", 1)]),
     ("elasticio.filter-component", &[("misspelt-member", 2)]),
-    ("elasticio.google-pubsub", &[("misspelt-member", 1)]),
+    (
+        "elasticio.google-pubsub",
+        &[("missing-sailor-version", 1), ("misspelt-member", 1)],
+    ),
     (
         "elasticio.gspreadsheets",
         &[("misspelt-member", 1), ("undeclared-name", 2)],
+    ),
+    (
+        "elasticio.odata-component",
+        &[("missing-sailor-version", 1)],
+    ),
+    (
+        "elasticio.postgresql-component",
+        &[("missing-sailor-version", 1)],
+    ),
+    (
+        "elasticio.simple-trigger-component",
+        &[("missing-sailor-version", 1)],
     ),
     (
         "elasticio.sphereio-component",
@@ -57,23 +90,27 @@ const WARNINGS: &[(&str, &[(&str, usize)])] = &[
     ),
     (
         "openintegrationhub.cleverreach-connector",
-        &[("missing-version", 1)],
+        &[("missing-sailor-version", 1), ("missing-version", 1)],
     ),
     (
         "openintegrationhub.google-contacts-adapter",
-        &[("missing-version", 1)],
+        &[("missing-sailor-version", 1), ("missing-version", 1)],
     ),
     (
         "openintegrationhub.hubspot-component",
-        &[("action-with-type", 1), ("missing-version", 1)],
+        &[
+            ("action-with-type", 1),
+            ("missing-sailor-version", 1),
+            ("missing-version", 1),
+        ],
     ),
     (
         "openintegrationhub.lexoffice-connector",
-        &[("missing-version", 1)],
+        &[("missing-sailor-version", 1), ("missing-version", 1)],
     ),
     (
         "openintegrationhub.snazzycontacts-adapter",
-        &[("missing-version", 1)],
+        &[("missing-sailor-version", 1), ("missing-version", 1)],
     ),
 ];
 

@@ -9,6 +9,7 @@ mod refreshing;
 mod saving;
 mod secrets;
 mod traces;
+mod variables;
 mod webhooks;
 
 use emulator::{

@@ -21,7 +21,7 @@ async fn put(world: &World, count: u8, size: usize) {
     }
 }
 
-async fn acknowledge(amqp: &Amqp, delivery: &Delivery<DeliveryHandle>) {
+fn acknowledge(amqp: &Amqp, delivery: &Delivery<DeliveryHandle>) {
     let sent = amqp.settle(&delivery.handle, Verdict::Acknowledged);
     assert_eq!(sent, SettleOutcome::Sent);
 }
@@ -35,7 +35,7 @@ async fn only_messages_that_fit_are_delivered_at_once() {
     let mut deliveries = amqp.consume().await.unwrap();
     for _ in 0..3 {
         let small = next(&mut deliveries).await;
-        acknowledge(&amqp, &small).await;
+        acknowledge(&amqp, &small);
     }
     put(&world, 8, MIB).await;
     let mut working: Vec<Delivery<DeliveryHandle>> = Vec::new();
@@ -48,7 +48,7 @@ async fn only_messages_that_fit_are_delivered_at_once() {
             );
             // Only as many are asked for as fit beside those that are being processed, so all of them end.
             for settled in working.drain(..) {
-                acknowledge(&amqp, &settled).await;
+                acknowledge(&amqp, &settled);
             }
         }
         let delivery = next(&mut deliveries).await;
@@ -59,7 +59,7 @@ async fn only_messages_that_fit_are_delivered_at_once() {
     seen.sort_unstable();
     assert_eq!(seen, [0, 1, 2, 3, 4, 5, 6, 7], "each of them once");
     for delivery in working {
-        acknowledge(&amqp, &delivery).await;
+        acknowledge(&amqp, &delivery);
     }
     amqp.close().await;
     assert!(world.try_take(&world.settings.queue).await.is_none());
@@ -126,7 +126,7 @@ async fn messages_that_are_given_back_stay_within_a_delivery_limit() {
                 working.push(delivery);
             }
             // Nothing more fits until one is settled.
-            Err(_) => acknowledge(&amqp, &working.remove(0)).await,
+            Err(_) => acknowledge(&amqp, &working.remove(0)),
         }
     }
     assert_eq!(
@@ -134,7 +134,7 @@ async fn messages_that_are_given_back_stay_within_a_delivery_limit() {
         (20 * usize::from(ROUNDS), 8 * usize::from(ROUNDS))
     );
     for delivery in working {
-        acknowledge(&amqp, &delivery).await;
+        acknowledge(&amqp, &delivery);
     }
     amqp.close().await;
     assert!(world.try_take(&world.settings.queue).await.is_none());
@@ -169,15 +169,15 @@ async fn the_prefetch_grows_and_is_never_exceeded() {
         assert_eq!(working.len(), count);
     }
     // A round trip of the adapter shows that the broker sends no more.
-    acknowledge(&amqp, &working.remove(5)).await;
+    acknowledge(&amqp, &working.remove(5));
     working.push(next(&mut deliveries).await);
     assert!(deliveries.try_recv().is_err());
     let mut rest = 40 - 13;
     for delivery in working {
-        acknowledge(&amqp, &delivery).await;
+        acknowledge(&amqp, &delivery);
         if rest > 0 {
             let delivery = next(&mut deliveries).await;
-            acknowledge(&amqp, &delivery).await;
+            acknowledge(&amqp, &delivery);
             rest -= 1;
         }
     }

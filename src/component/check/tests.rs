@@ -1,0 +1,281 @@
+//! What `component check` finds by the modules.
+
+use crate::prelude::*;
+use serde_json::Value;
+
+struct Poll;
+
+impl Trigger for Poll {
+    type Config = Value;
+    type Snapshot = u64;
+    type Output = u64;
+
+    async fn poll(
+        &self,
+        _since: Option<u64>,
+        _cx: Context<Value, u64>,
+    ) -> anyhow::Result<Option<u64>> {
+        Ok(None)
+    }
+}
+
+async fn receive(_request: Message<Value>, _cx: Context) -> anyhow::Result<()> {
+    Ok(())
+}
+
+#[test]
+fn the_type_of_a_trigger_is_compared_with_its_module() {
+    let component = |poll: &str, receive_as: &str| {
+        let json = format!(
+            r#"{{"title": "T", "version": "1.0.0", "language": "nodejs", "sailor_version": "2.7.8", "triggers": {{
+            "news": {{"title": "N", "main": "./n.rs"{poll}}},
+            "requests": {{"title": "R", "main": "./r.rs"{receive_as}}}}}}}"#
+        );
+        let component = Component::new(&json).unwrap().trigger("news", Poll);
+        component.trigger("requests", receive).check().unwrap()
+    };
+    let (polling, webhook) = (r#", "type": "polling""#, r#", "type": "webhook""#);
+    assert_eq!(component(polling, "").lint(None), []);
+    assert_eq!(component(polling, webhook).lint(None), []);
+    let polls = "polling-as-webhook";
+    for (poll, receive_as, rule, line) in [
+        ("", "", polls, 2),
+        (webhook, "", polls, 2),
+        (polling, polling, "trigger-type", 3),
+    ] {
+        let issues = component(poll, receive_as).lint(None);
+        let found: Vec<_> = issues.iter().map(|i| (i.rule.id(), i.line)).collect();
+        assert_eq!(found, [(rule, line)]);
+    }
+}
+
+#[test]
+fn metadata_that_the_platform_never_asks_for_is_a_mismatch() {
+    async fn metadata(_: ServiceContext) -> anyhow::Result<Value> {
+        Ok(Value::Null)
+    }
+    let check = |dynamic: &str| {
+        let json = format!(r#"{{"triggers": {{"requests": {{"main": "./r.rs"{dynamic}}}}}}}"#);
+        let component = Component::new(&json).unwrap().trigger("requests", receive);
+        component.metadata("requests", metadata).check()
+    };
+    check(r#", "dynamicMetadata": true"#).unwrap();
+    for dynamic in ["", r#", "dynamicMetadata": false"#] {
+        let error = check(dynamic).unwrap_err().to_string();
+        assert!(error.contains("\"dynamicMetadata\": true"), "{error}");
+    }
+}
+
+#[test]
+fn an_own_descriptor_needs_the_version_of_its_sailor() {
+    let of = |more: &str| {
+        let json = format!(
+            r#"{{"title": "T", "version": "1.0.0", "triggers": {{"requests": {{"title": "R", "main": "./r.rs"}}}}{more}}}"#
+        );
+        let component = Component::new(&json).unwrap().trigger("requests", receive);
+        let issues = component.lint(None).into_iter();
+        issues.map(|issue| issue.rule.id()).collect::<Vec<_>>()
+    };
+    assert_eq!(of(""), ["missing-sailor-version"]);
+    assert_eq!(of(r#", "language": "nodejs""#), ["sailor-version"]);
+    assert_eq!(
+        of(r#", "language": "nodejs", "sailor_version": "2.7.8""#),
+        [""; 0]
+    );
+}
+
+#[test]
+fn all_missing_variables_are_named_at_once_with_what_they_are() {
+    let json = r#"{"envVars": {"A": {"required": true, "description": "The key"}, "B": {"required": true}, "C": {}, "D": {"required": true}}}"#;
+    let component = Component::new(json).unwrap();
+    let get = |name: &str| match name {
+        "B" => Some(String::new()),
+        "D" => Some("d".to_owned()),
+        _ => None,
+    };
+    let error = component.check_environment(get).unwrap_err().to_string();
+    let lines: Vec<_> = error.lines().skip(1).collect();
+    assert_eq!(lines, ["  A: The key", "  B"]);
+    component
+        .check_environment(|_| Some("x".to_owned()))
+        .unwrap();
+}
+
+mod fields {
+    use crate::{fields, prelude::*};
+    use serde::Deserialize;
+    use serde_json::{Value, json};
+
+    /// The rules and places of what is found in an action with these fields, beside a credential field `key`, whose module
+    /// has the configuration `C`.
+    fn found<C: serde::de::DeserializeOwned + Send + Sync + 'static>(
+        fields: Value,
+    ) -> Vec<(&'static str, String)> {
+        async fn act<C: Send + Sync>(_: Message<Value>, _: Context<C>) -> anyhow::Result<()> {
+            Ok(())
+        }
+        let json = json!({
+            "title": "T", "version": "1.0.0", "language": "nodejs", "sailor_version": "2.7.8",
+            "credentials": { "fields": { "key": { "label": "K", "viewClass": "PasswordFieldView" } } },
+            "actions": { "act": { "title": "A", "main": "./a.rs", "fields": fields } },
+        });
+        let component = Component::new(&json.to_string()).unwrap();
+        let component = component.action("act", act::<C>).check().unwrap();
+        let issues = component.lint(None).into_iter();
+        issues
+            .map(|issue| {
+                let place = issue.pointer.strip_prefix("/actions/act").unwrap();
+                (issue.rule.id(), place.to_owned())
+            })
+            .collect()
+    }
+
+    fn view(class: &str, more: Value) -> Value {
+        let mut field = json!({ "label": "L", "viewClass": class });
+        let more = more.as_object().unwrap().clone();
+        field.as_object_mut().unwrap().extend(more);
+        field
+    }
+
+    fn text() -> Value {
+        view("TextFieldView", json!({ "required": true }))
+    }
+
+    #[derive(Deserialize)]
+    #[expect(dead_code, reason = "only its members are wanted")]
+    struct Plain {
+        folder: String,
+    }
+
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    #[expect(dead_code, reason = "only its members are wanted")]
+    struct Lenient {
+        #[serde(default, deserialize_with = "fields::text")]
+        base_url: Option<String>,
+        #[serde(default, deserialize_with = "fields::count")]
+        page_size: Option<u16>,
+        #[serde(default, deserialize_with = "fields::checked")]
+        is_new: bool,
+        #[serde(default)]
+        key: String,
+    }
+
+    #[test]
+    fn a_member_that_no_field_gives_is_an_error_at_the_function() {
+        assert_eq!(
+            found::<Plain>(json!({})),
+            [("missing-field", String::new())]
+        );
+        assert_eq!(found::<Plain>(json!({ "folder": text() })), []);
+        // The fields of the credentials are in the configuration too.
+        #[derive(Deserialize)]
+        #[expect(dead_code, reason = "only its members are wanted")]
+        struct Both {
+            key: String,
+            _account: String,
+            size: u64,
+            list: Vec<String>,
+            inner: Plain,
+        }
+        let missing = found::<Both>(json!({}));
+        assert_eq!(missing.len(), 3, "{missing:?}");
+    }
+
+    #[test]
+    fn a_field_that_no_type_reads_is_a_warning() {
+        let fields = json!({ "folder": text(), "other": text() });
+        let unread = [("unread-field", "/fields/other".to_owned())];
+        assert_eq!(found::<Plain>(fields.clone()), unread);
+        assert_eq!(found::<Value>(fields), []);
+    }
+
+    #[test]
+    fn a_misspelt_member_is_told_once_at_its_field() {
+        #[derive(Deserialize)]
+        #[expect(dead_code, reason = "only its members are wanted")]
+        struct Snake {
+            base_url: String,
+            #[serde(default)]
+            page_size: String,
+        }
+        let fields = json!({ "baseUrl": text(), "pageSize": text() });
+        assert_eq!(
+            found::<Snake>(fields),
+            [
+                ("missing-field", "/fields/baseUrl".to_owned()),
+                ("unread-field", "/fields/pageSize".to_owned()),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_type_that_reads_no_text_cannot_read_a_text_field() {
+        #[derive(Deserialize)]
+        #[expect(dead_code, reason = "only its members are wanted")]
+        struct Typed<T> {
+            x: T,
+        }
+        let unreadable = [("unreadable-field", "/fields/x".to_owned())];
+        let one = |field: &Value| json!({ "x": field });
+        assert_eq!(found::<Typed<f64>>(one(&text())), unreadable);
+        assert_eq!(found::<Typed<Vec<u8>>>(one(&text())), unreadable);
+        assert_eq!(found::<Typed<Plain>>(one(&text())), unreadable);
+        assert_eq!(found::<Typed<String>>(one(&text())), []);
+        assert_eq!(found::<Typed<Value>>(one(&text())), []);
+        assert_eq!(found::<Typed<std::net::IpAddr>>(one(&text())), []);
+        assert_eq!(found::<Typed<char>>(one(&text())), []);
+        // Whether a text of an unknown form is meant cannot be told.
+        #[derive(Deserialize)]
+        #[serde(try_from = "String")]
+        struct Odd;
+        impl TryFrom<String> for Odd {
+            type Error = &'static str;
+            fn try_from(_: String) -> Result<Self, &'static str> {
+                Err("odd")
+            }
+        }
+        assert_eq!(found::<Typed<Odd>>(one(&text())), []);
+
+        let check_box = view("CheckBoxView", json!({ "required": true }));
+        assert_eq!(found::<Typed<bool>>(one(&check_box)), unreadable);
+        assert_eq!(found::<Typed<String>>(one(&check_box)), []);
+    }
+
+    #[test]
+    fn each_choice_of_a_field_must_be_read() {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "lowercase")]
+        enum Kind {
+            New,
+            Old,
+        }
+        #[derive(Deserialize)]
+        #[expect(dead_code, reason = "only its members are wanted")]
+        struct Config {
+            kind: Kind,
+        }
+        let select = |model: Value| json!({ "kind": view("SelectView", json!({ "required": true, "model": model })) });
+        let good = [json!({ "new": "N", "old": "O" }), json!(["new"])];
+        for model in good {
+            assert_eq!(found::<Config>(select(model)), []);
+        }
+        for model in [json!({ "new": "N", "gone": "G" }), json!(["new", "New"])] {
+            let unreadable = [("unreadable-field", "/fields/kind".to_owned())];
+            assert_eq!(found::<Config>(select(model)), unreadable);
+        }
+    }
+
+    #[test]
+    fn what_users_may_leave_empty_must_be_read_without() {
+        let optional = [("optional-field", "/fields/folder".to_owned())];
+        let empty = json!({ "folder": view("TextFieldView", json!({})) });
+        assert_eq!(found::<Plain>(empty), optional);
+        let fields = json!({
+            "baseUrl": view("TextFieldView", json!({})),
+            "pageSize": view("TextFieldView", json!({ "required": false })),
+            "isNew": view("CheckBoxView", json!({})),
+        });
+        assert_eq!(found::<Lenient>(fields), []);
+    }
+}
