@@ -7,6 +7,7 @@
 use super::{
     Engine, bodies, decode,
     deduplication::{ContentHash, EventIds, content_hash},
+    ending::Ending,
     event_room::TakenRoom,
     hooks,
     ids::{message_id_text, new_message_id, write_ids},
@@ -16,9 +17,7 @@ use super::{
     spans,
 };
 use crate::{
-    broker::transport::{
-        Confirm, ConfirmSender, PublishError, ReboundLimitExceeded, Route, Transport, Verdict,
-    },
+    broker::transport::{Confirm, ReboundLimitExceeded, Route, Transport, Verdict},
     codes::{self, Code, Coded},
     component::{
         context::BoxFuture,
@@ -39,7 +38,7 @@ use std::sync::{
 };
 use tokio::{runtime::Handle, sync::OnceCell};
 use tokio_util::task::TaskTracker;
-use tracing::{Instrument, Span};
+use tracing::Span;
 
 /// A message that is being processed: what its events have in common, and its verdict.
 pub(super) struct InFlightMessage<T: Transport> {
@@ -48,7 +47,7 @@ pub(super) struct InFlightMessage<T: Transport> {
     /// The message in its trace, if it has one.
     pub(super) span: Span,
     /// The message in the log.
-    log_span: Span,
+    pub(super) log_span: Span,
     pub(super) incoming: IncomingHeaders,
     /// The headers that every event has.
     base_headers: Headers,
@@ -249,7 +248,7 @@ impl<T: Transport> InFlightMessage<T> {
     }
 
     /// Reports that an event could not be published.
-    async fn report_error(&self, error: anyhow::Error) -> anyhow::Error {
+    pub(super) async fn report_error(&self, error: anyhow::Error) -> anyhow::Error {
         let code = code_of(&error).unwrap_or(codes::EVENT_NOT_PUBLISHED);
         self.report_as(code, &error).await
     }
@@ -459,68 +458,6 @@ impl<T: Transport> InFlightMessage<T> {
         let mut headers = self.base_headers.clone();
         headers.insert("messageId".into(), new_message_id().into());
         headers
-    }
-}
-
-/// What happens when it is known what became of an event: its memory is given back, its message no longer waits for it, and
-/// its confirm resolves. That is done where the broker's confirm arrives: no task waits for it.
-struct Ending<T: Transport> {
-    message: Arc<InFlightMessage<T>>,
-    guard: PendingGuard,
-    sender: ConfirmSender,
-    is_reported: bool,
-}
-
-impl<T: Transport> Ending<T> {
-    /// A failure is reported before the confirm resolves, even if the module does not wait for it.
-    fn reported(message: &Arc<InFlightMessage<T>>, guard: &PendingGuard) -> (Self, Confirm) {
-        Self::new(message, guard, true)
-    }
-
-    /// Whoever drops the confirm has a failure reported.
-    fn unreported(message: &Arc<InFlightMessage<T>>, guard: &PendingGuard) -> (Self, Confirm) {
-        Self::new(message, guard, false)
-    }
-
-    fn new(
-        message: &Arc<InFlightMessage<T>>,
-        guard: &PendingGuard,
-        is_reported: bool,
-    ) -> (Self, Confirm) {
-        let (sender, confirm) = Confirm::channel();
-        let ending = Self {
-            message: message.clone(),
-            guard: guard.clone(),
-            sender,
-            is_reported,
-        };
-        (ending, confirm)
-    }
-
-    fn into_sender(self, room: Option<TakenRoom>) -> ConfirmSender {
-        ConfirmSender::calling(move |result| {
-            drop(room);
-            match result {
-                Err(error) if self.is_reported => self.report(error),
-                result => self.sender.send(result),
-            }
-        })
-    }
-
-    fn report(self, error: PublishError) {
-        let Self {
-            message,
-            guard,
-            sender,
-            ..
-        } = self;
-        let engine = message.engine.clone();
-        let log_span = message.log_span.clone();
-        let reporting = async move {
-            message.report_error(error.clone().into()).await;
-            sender.send(Err(error));
-        };
-        guard.spawn_on(reporting.instrument(log_span), &engine.runtime);
     }
 }
 

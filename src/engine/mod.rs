@@ -10,6 +10,7 @@ mod bodies;
 mod decode;
 mod deduplication;
 mod emit;
+mod ending;
 mod error_event;
 mod event_room;
 mod hooks;

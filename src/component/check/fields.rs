@@ -212,7 +212,10 @@ impl<'a> Step<'a> {
         let is_choice = has_choices(field);
         let other = || other_values().into_iter().find(|v| reads(module, name, v));
         if is_choice && !refused.is_empty() {
-            let choices: Vec<String> = refused.iter().map(std::string::ToString::to_string).collect();
+            let choices: Vec<String> = refused
+                .iter()
+                .map(std::string::ToString::to_string)
+                .collect();
             let problem = format!(
                 "the module does not read the choices {} of `{name}`: each message fails",
                 choices.join(", ")

@@ -29,6 +29,8 @@ fn every_readme_command_works() {
         let words = ["emulator"]
             .into_iter()
             .chain(words)
+            // From cargo's command the emulator knows it.
+            .chain(["--descriptor", "components/outlook/component.json"])
             .chain(["--", env!("CARGO_BIN_EXE_outlook")]);
         assert_eq!(emulator::main_with(words), ExitCode::SUCCESS, "{command}");
     }

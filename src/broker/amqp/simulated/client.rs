@@ -19,7 +19,7 @@ use lapin::{
         ConfirmSelectOptions, ExchangeDeclareOptions, ExchangeUnbindOptions, QueueBindOptions,
         QueueDeclareOptions, QueueDeleteOptions,
     },
-    types::{AMQPValue, FieldTable, ShortString},
+    types::{FieldTable, ShortString},
     uri::AMQPUri,
 };
 use std::sync::Arc;
@@ -475,36 +475,6 @@ impl Queue {
         match self {
             Self::Real(queue) => queue.consumer_count(),
             Self::Simulated => 0,
-        }
-    }
-}
-
-impl Binding {
-    fn new(exchange: &ShortString, key: &ShortString, queue: &ShortString) -> Self {
-        let [exchange, key, queue] = [exchange, key, queue].map(ToString::to_string);
-        Self {
-            exchange,
-            key,
-            queue,
-        }
-    }
-}
-
-impl From<&FieldTable> for QueueLimits {
-    fn from(arguments: &FieldTable) -> Self {
-        let arguments = arguments.inner();
-        let max_length = match arguments.get("x-max-length") {
-            Some(AMQPValue::LongInt(limit)) => usize::try_from(*limit).ok(),
-            _ => None,
-        };
-        // Dead letters go through the default exchange.
-        let dead_letters_to = match arguments.get("x-dead-letter-routing-key") {
-            Some(AMQPValue::LongString(queue)) => Some(queue.to_string()),
-            _ => None,
-        };
-        Self {
-            max_length,
-            dead_letters_to,
         }
     }
 }

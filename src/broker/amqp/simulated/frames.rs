@@ -1,7 +1,11 @@
 //! What client and broker say to each other.
 
 use bytes::Bytes;
-use lapin::{BasicProperties, Error, options::BasicRejectOptions};
+use lapin::{
+    BasicProperties, Error,
+    options::BasicRejectOptions,
+    types::{AMQPValue, FieldTable, ShortString},
+};
 use tokio::sync::oneshot;
 
 /// What a client sends on one of its channels.
@@ -110,4 +114,34 @@ pub(in crate::broker::amqp) struct Delivered {
     pub(super) redelivered: bool,
     pub(super) properties: BasicProperties,
     pub(super) body: Bytes,
+}
+
+impl Binding {
+    pub(super) fn new(exchange: &ShortString, key: &ShortString, queue: &ShortString) -> Self {
+        let [exchange, key, queue] = [exchange, key, queue].map(ToString::to_string);
+        Self {
+            exchange,
+            key,
+            queue,
+        }
+    }
+}
+
+impl From<&FieldTable> for QueueLimits {
+    fn from(arguments: &FieldTable) -> Self {
+        let arguments = arguments.inner();
+        let max_length = match arguments.get("x-max-length") {
+            Some(AMQPValue::LongInt(limit)) => usize::try_from(*limit).ok(),
+            _ => None,
+        };
+        // Dead letters go through the default exchange.
+        let dead_letters_to = match arguments.get("x-dead-letter-routing-key") {
+            Some(AMQPValue::LongString(queue)) => Some(queue.to_string()),
+            _ => None,
+        };
+        Self {
+            max_length,
+            dead_letters_to,
+        }
+    }
 }
