@@ -73,14 +73,23 @@ fn print_environment(
     let env = plan
         .variables
         .complete(local.component_env(), &local.placeholders())?;
-    let exports: String = env
-        .iter()
-        .map(|(name, value)| format!("export {name}='{}'\n", value.replace('\'', r"'\''")))
-        .collect();
+    let export = |(name, value): &(String, String)| {
+        format!("export {name}='{}'\n", value.replace('\'', r"'\''"))
+    };
     let Some(path) = &plan.write_env else {
-        timeline.plain(exports.trim_end());
+        // The user's own may be secret, and the output may be somebody else's to read.
+        let shown = env.iter().map(|variable| {
+            let name = &variable.0;
+            if plan.variables.has(name) {
+                format!("# {name} has your value: --write-env FILE writes it too\n")
+            } else {
+                export(variable)
+            }
+        });
+        timeline.plain(shown.collect::<String>().trim_end());
         return Ok(());
     };
+    let exports: String = env.iter().map(export).collect();
     let shown = path.display();
     write(path, &exports)
         .with_context(|| format!("the environment file {shown} cannot be written"))?;

@@ -41,7 +41,7 @@ impl Variables {
             ..Self::default()
         };
         let default = Path::new(DEFAULT_FILE);
-        if default.exists() {
+        if default.is_file() {
             let is_new = |(name, _): &(String, String)| std::env::var_os(name).is_none();
             let pairs: Pairs = read_file(default)?.into_iter().filter(is_new).collect();
             this.note = note(&pairs);
@@ -51,6 +51,12 @@ impl Variables {
             this.files.extend(read_file(file)?);
         }
         Ok(this)
+    }
+
+    /// Returns whether a file or an option gives this variable.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        let mut own = self.files.iter().chain(&self.options);
+        own.any(|(known, _)| known == name)
     }
 
     /// What to tell about the files.
@@ -170,14 +176,21 @@ fn reason(error: &dotenvy::Error) -> String {
     match error {
         // What is not before an equals sign may be secret.
         dotenvy::Error::LineParse(line, at) => match line.split_once('=') {
-            Some((name, _)) => format!(
+            Some((name, _)) if is_name(name) => format!(
                 "the line of {name} is not NAME=VALUE from character {at} on; a value with spaces or # needs quotes"
             ),
-            None => "a line is not NAME=VALUE".to_owned(),
+            _ => "a line is not NAME=VALUE".to_owned(),
         },
         dotenvy::Error::Io(error) => error.to_string(),
         other => other.to_string(),
     }
+}
+
+fn is_name(text: &str) -> bool {
+    let name = text.trim();
+    let name = name.strip_prefix("export ").unwrap_or(name);
+    let allowed = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '.';
+    name.len() <= 64 && !name.is_empty() && name.chars().all(allowed)
 }
 
 #[cfg(test)]

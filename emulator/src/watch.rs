@@ -26,6 +26,8 @@ const LEFT_OUT: [&str; 3] = ["target", "node_modules", "Cargo.lock"];
 pub(crate) struct Sources {
     folders: Vec<PathBuf>,
     files: Vec<PathBuf>,
+    /// What the emulator writes itself.
+    written: Vec<PathBuf>,
 }
 
 /// When each file was changed, and how long it is.
@@ -49,7 +51,17 @@ impl Sources {
                 .map(PathBuf::from),
         );
         files.push(PathBuf::from(".env"));
-        Self { folders, files }
+        Self {
+            folders,
+            files,
+            written: Vec::new(),
+        }
+    }
+
+    /// Leaves out a file that the emulator writes: a change of it is no reason to run again.
+    pub(crate) fn without(mut self, written: Option<&Path>) -> Self {
+        self.written = written.map(Path::to_owned).into_iter().collect();
+        self
     }
 
     fn state(&self) -> State {
@@ -61,6 +73,9 @@ impl Sources {
         }
         for folder in &self.folders {
             look(folder, &mut state);
+        }
+        for written in &self.written {
+            state.retain(|path, _| !is_same(path, written));
         }
         state
     }
@@ -79,6 +94,11 @@ impl Sources {
             last = new;
         }
     }
+}
+
+fn is_same(path: &Path, other: &Path) -> bool {
+    let same_name = path.file_name() == other.file_name();
+    same_name && matches!((path.canonicalize(), other.canonicalize()), (Ok(a), Ok(b)) if a == b)
 }
 
 /// Adds the files in a folder, and in the folders in it.
@@ -197,12 +217,14 @@ mod tests {
         let sources = Sources {
             folders: vec![folder.path().to_owned()],
             files: vec![at(".env")],
+            written: vec![at("src/../keys.json")],
         };
         write(folder.path(), "src/a/main.rs", "one");
         write(folder.path(), "component.json", "{}");
         let first = sources.state();
         for name in [
             "target/debug/x",
+            "keys.json",
             "src/.main.rs.swp",
             "a/node_modules/b.js",
             "Cargo.lock",

@@ -7,12 +7,14 @@
 use super::message_memory::MessageMemory;
 use crate::{
     codes::{self, Code},
+    monitoring::trace,
     protocol::{Headers, MAX_LOGGED_ID, truncated},
 };
 use bytes::Bytes;
 use std::{
     fmt,
     future::Future,
+    panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     sync::{
         Arc,
@@ -21,6 +23,7 @@ use std::{
     task::{Context, Poll},
 };
 use tokio::sync::{Notify, mpsc, oneshot};
+use tracing::Span;
 
 /// One message as the broker delivered it. `H` is the adapter's handle to settle it.
 pub(crate) struct Delivery<H> {
@@ -209,7 +212,7 @@ pub(crate) enum PublishErrorKind {
 
 impl PublishErrorKind {
     /// The kind in traces.
-    pub(crate) fn name(self) -> &'static str {
+    fn name(self) -> &'static str {
         match self {
             Self::Unbound => "unbound",
             Self::HeadersTooLarge => "headers_too_large",
@@ -240,7 +243,11 @@ pub(crate) type PublishResult = Result<(), PublishError>;
 pub(crate) struct Confirm(oneshot::Receiver<PublishResult>);
 
 /// Tells what became of a publish, exactly once. If it is dropped before, it tells that the transport is closed.
-pub(crate) struct ConfirmSender(Option<Receiver>);
+pub(crate) struct ConfirmSender {
+    receiver: Option<Receiver>,
+    /// The publish in the trace of the message.
+    span: Span,
+}
 
 enum Receiver {
     Confirm(oneshot::Sender<PublishResult>),
@@ -250,7 +257,20 @@ enum Receiver {
 impl ConfirmSender {
     /// Calls `on_end`. That happens on the thread of the broker's connections, so it must not take long.
     pub(crate) fn calling(on_end: impl FnOnce(PublishResult) + Send + Sync + 'static) -> Self {
-        Self(Some(Receiver::Call(Box::new(on_end))))
+        Self::of(Receiver::Call(Box::new(on_end)))
+    }
+
+    fn of(receiver: Receiver) -> Self {
+        Self {
+            receiver: Some(receiver),
+            span: Span::none(),
+        }
+    }
+
+    /// The same as a part of a trace: the span ends with it.
+    pub(crate) fn with_span(mut self, span: Span) -> Self {
+        self.span = span;
+        self
     }
 
     pub(crate) fn send(mut self, result: PublishResult) {
@@ -259,21 +279,28 @@ impl ConfirmSender {
 
     /// Returns whether nobody waits for the result any more.
     pub(crate) fn is_closed(&self) -> bool {
-        matches!(&self.0, Some(Receiver::Confirm(sender)) if sender.is_closed())
+        matches!(&self.receiver, Some(Receiver::Confirm(sender)) if sender.is_closed())
     }
 
     fn tell(&mut self, result: PublishResult) {
-        match self.0.take() {
+        if let Err(error) = &result {
+            trace::fail(&self.span, error.kind.name());
+        }
+        drop(std::mem::replace(&mut self.span, Span::none()));
+        let receiver = self.receiver.take();
+        // This wakes what the module waits with. A panic in it must not end the task of all publishes.
+        let telling = AssertUnwindSafe(|| match receiver {
             Some(Receiver::Confirm(sender)) => drop(sender.send(result)),
             Some(Receiver::Call(on_end)) => on_end(result),
             None => {}
-        }
+        });
+        let _ = catch_unwind(telling);
     }
 }
 
 impl Drop for ConfirmSender {
     fn drop(&mut self) {
-        if self.0.is_some() {
+        if self.receiver.is_some() {
             self.tell(Err(PublishError::closed()));
         }
     }
@@ -282,7 +309,7 @@ impl Drop for ConfirmSender {
 impl Confirm {
     pub(crate) fn channel() -> (ConfirmSender, Self) {
         let (sender, receiver) = oneshot::channel();
-        let sender = ConfirmSender(Some(Receiver::Confirm(sender)));
+        let sender = ConfirmSender::of(Receiver::Confirm(sender));
         (sender, Self(receiver))
     }
 
@@ -374,6 +401,34 @@ pub(crate) trait Transport: Send + Sync + 'static {
 mod tests {
     use super::*;
     use futures_util::FutureExt;
+
+    #[test]
+    fn a_sender_in_a_trace_knows_that_nobody_waits() {
+        let (sender, confirm) = Confirm::channel();
+        let sender = sender.with_span(tracing::info_span!("publish"));
+        assert!(!sender.is_closed());
+        drop(confirm);
+        assert!(sender.is_closed());
+    }
+
+    #[test]
+    fn a_sender_that_is_dropped_tells_so_once() {
+        let (told, results) = std::sync::mpsc::channel();
+        drop(ConfirmSender::calling({
+            let told = told.clone();
+            move |result| told.send(result).unwrap()
+        }));
+        let error = results.recv().unwrap().unwrap_err();
+        assert_eq!(error.kind, PublishErrorKind::Closed);
+        ConfirmSender::calling(move |result| told.send(result).unwrap()).send(Ok(()));
+        assert!(results.recv().unwrap().is_ok());
+        assert!(results.recv().is_err(), "nothing is told twice");
+    }
+
+    #[test]
+    fn a_panic_of_whoever_is_told_goes_no_further() {
+        ConfirmSender::calling(|_| panic!("expected")).send(Ok(()));
+    }
 
     #[test]
     fn a_publish_error_truncates_a_long_id() {

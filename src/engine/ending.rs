@@ -63,6 +63,8 @@ impl<T: Transport> Ending<T> {
             sender,
             ..
         } = self;
+        // Not only in the task, which may never run.
+        message.reject();
         let engine = message.engine.clone();
         let log_span = message.log_span.clone();
         let reporting = async move {

@@ -14,7 +14,7 @@ use std::sync::{
 };
 use tokio::sync::Notify;
 
-/// What an event takes beside its body: headers in two forms, tasks, channels, and the frames of the client.
+/// What an event takes beside its body: headers in two forms, channels, and the frames of the client.
 const PER_EVENT: usize = 8 * 1024;
 
 /// A bit of `used`: the room was full, and nothing is taken until it is half empty. Otherwise those that come later would keep

@@ -84,7 +84,7 @@ impl<T: Transport> InFlightMessage<T> {
     /// The same, for a sender of the caller's.
     pub(super) fn publish_to(
         &self,
-        mut confirm: ConfirmSender,
+        confirm: ConfirmSender,
         route: Route,
         mut headers: Headers,
         body: impl Into<Bytes>,
@@ -107,14 +107,7 @@ impl<T: Transport> InFlightMessage<T> {
             headers,
             body,
         };
-        confirm = ConfirmSender::calling(move |result| {
-            if let Err(error) = &result {
-                trace::fail(&span, error.kind.name());
-            }
-            drop(span);
-            confirm.send(result);
-        });
-        transport.publish_to(publication, confirm);
+        transport.publish_to(publication, confirm.with_span(span));
     }
 }
 

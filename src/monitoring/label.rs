@@ -40,7 +40,7 @@ label! {
     Outcome "outcome" {
         Acknowledged = "acknowledged",
         Rejected = "rejected",
-        /// The connection was lost before the verdict was sent, or while it was.
+        /// The connection was lost before the verdict was sent.
         Unsettled = "unsettled",
     }
 }

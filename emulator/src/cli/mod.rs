@@ -130,7 +130,8 @@ async fn run_command(arguments: RunArgs) -> anyhow::Result<bool> {
         run::run(plan, outdated, &output.timeline()).await
     };
     if arguments.watch {
-        let sources = Sources::of(&arguments.component.command, arguments.files());
+        let sources = Sources::of(&arguments.component.command, arguments.files())
+            .without(arguments.written());
         return watch::repeat(&sources, &output.timeline(), run).await;
     }
     let outcome = run(&CancellationToken::new()).await?;

@@ -23,7 +23,10 @@ use crate::{
 };
 use sailor::protocol::Headers;
 use serde_json::{Value, json};
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 impl OutputArgs {
     pub(super) fn timeline(self) -> Timeline {
@@ -257,6 +260,12 @@ impl RunArgs {
             start_timeout: Duration::from_secs(self.start_timeout),
             timeout: Duration::from_secs(self.timeout),
         })
+    }
+
+    /// The file that the emulator writes changed keys into.
+    pub(super) fn written(&self) -> Option<&Path> {
+        let config = &self.platform.step.config;
+        config.config.as_deref().filter(|_| config.save_keys)
     }
 
     /// The files of this command. A change of one is a reason to run again; changed keys that the emulator writes are none.

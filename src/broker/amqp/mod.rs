@@ -399,7 +399,7 @@ impl Transport for Amqp {
     fn settle(&self, handle: &DeliveryHandle, verdict: Verdict) -> SettleOutcome {
         // After a permanent publishing error, messages can fail for this reason alone, without an error event. Such a
         // message must be delivered again.
-        let is_broken = self.fatal.borrow().is_some();
+        let is_broken = self.fatal.borrow().is_some() || self.sender.is_closed();
         if self.closing.is_cancelled() || (verdict == Verdict::Rejected && is_broken) {
             return SettleOutcome::NotSent;
         }

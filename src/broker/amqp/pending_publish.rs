@@ -257,8 +257,10 @@ impl PendingPublish {
 
 /// Returns the length of the frame with these properties, in bytes, rounded up.
 pub(super) fn header_frame_len(properties: &BasicProperties) -> usize {
-    /// Frame, class, body size, flags, the properties of fixed size, and a `retry` header.
-    const FIXED: usize = 64;
+    /// Frame, class, body size, flags, and the properties of fixed size.
+    const FIXED: usize = 48;
+    /// A `retry` header, for which there must be room before it is needed.
+    const RETRY: usize = 16;
     let p = properties;
     let texts = [
         p.content_type(),
@@ -277,7 +279,10 @@ pub(super) fn header_frame_len(properties: &BasicProperties) -> usize {
         .flatten()
         .map(|text| 1 + text.as_str().len())
         .sum();
-    FIXED + texts + p.headers().as_ref().map_or(0, table::encoded_len)
+    let headers = p.headers().as_ref();
+    let has_retry = headers.is_some_and(|headers| headers.inner().contains_key("retry"));
+    let retry = if has_retry { 0 } else { RETRY };
+    FIXED + texts + retry + headers.map_or(0, table::encoded_len)
 }
 
 /// Returns the properties of an event: these and no others.

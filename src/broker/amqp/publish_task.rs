@@ -235,7 +235,7 @@ impl PublishTask {
         if size > limit {
             // AMQP cannot split headers over several frames, so the broker would close the connection at every attempt.
             let reason = format!(
-                "its headers need {size} bytes, but the broker allows {limit}: shorten them"
+                "its headers need {size} bytes, but a frame may have {limit}: shorten them"
             );
             return self.fail(pending, PublishErrorKind::HeadersTooLarge, reason);
         }
