@@ -256,12 +256,11 @@ impl PendingPublish {
 }
 
 /// Returns the length of the frame with these properties, in bytes, rounded up.
-pub(super) fn header_frame_len(properties: &BasicProperties) -> usize {
+pub(super) fn header_frame_len(p: &BasicProperties) -> usize {
     /// Frame, class, body size, flags, and the properties of fixed size.
     const FIXED: usize = 48;
     /// A `retry` header, for which there must be room before it is needed.
     const RETRY: usize = 16;
-    let p = properties;
     let texts = [
         p.content_type(),
         p.content_encoding(),
