@@ -7,8 +7,10 @@ use std::{
     process::{Command, Stdio},
 };
 
-/// This package, whose binary is built already.
-const EMULATOR: &str = env!("CARGO_PKG_NAME");
+/// This package.
+const PACKAGE: &str = env!("CARGO_PKG_NAME");
+/// Its binary, which is built already.
+const BINARY: &str = "emulator";
 
 /// What cargo says about the workspace.
 #[derive(Deserialize)]
@@ -56,7 +58,7 @@ pub(crate) fn built(mut command: Vec<String>) -> anyhow::Result<Vec<String>> {
         .arg("--message-format=json-render-diagnostics")
         .stdin(Stdio::null())
         .stderr(Stdio::inherit());
-    if let Some(emulator) = answer(&["pkgid", EMULATOR]) {
+    if let Some(emulator) = answer(&["pkgid", PACKAGE]) {
         build.args(["--package", &emulator]);
         if !names_a_package(options) {
             for package in chosen_packages().unwrap_or_default() {
@@ -210,7 +212,7 @@ fn executables(output: &[u8]) -> Vec<String> {
     output
         .split(|byte| *byte == b'\n')
         .filter_map(|line| serde_json::from_slice::<Artifact>(line).ok())
-        .filter(|artifact| artifact.target.name != EMULATOR)
+        .filter(|artifact| artifact.target.name != BINARY)
         .filter_map(|artifact| artifact.executable)
         .collect()
 }

@@ -84,7 +84,7 @@ const HELP_WITHOUT_ENVIRONMENT: &str = "\
 This is a component for elastic.io-style integration platforms. The platform starts it and configures it with
 ELASTICIO_* environment variables, none of which are set.
 
-To run it locally, start it on the emulator:   cargo run -p emulator -- run --function NAME --message FILE
+To run it locally, start it on the emulator:   cargo run -p elasticio-emulator -- run --function NAME --message FILE
 To find out why a step does nothing:           component doctor, in the step's container
 To compare it with its component.json:         component check
 To check any component.json:                   component check --descriptor FILE

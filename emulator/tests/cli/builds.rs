@@ -27,7 +27,7 @@ fn workspace() -> TempDir {
     write_package(folder.path(), "root", members, "lib.rs", "");
     write_package(
         &folder.path().join("emulator"),
-        "emulator",
+        "elasticio-emulator",
         "",
         "lib.rs",
         "",

@@ -25,7 +25,7 @@ fn plain_component() -> Vec<String> {
         .join("examples/plain-component");
     assert!(
         binary.exists(),
-        "{} is missing: cargo build -p emulator --examples",
+        "{} is missing: cargo build -p elasticio-emulator --examples",
         binary.display()
     );
     vec![binary.to_str().unwrap().to_owned()]

@@ -1,6 +1,6 @@
 //! The smallest component: an action that greets. To run it on the emulator:
 //!
-//!     cargo run -p emulator -- run --function greet --config examples/hello/config.json --message examples/hello/message.json -- cargo run -q -p hello
+//!     cargo run -p elasticio-emulator -- run --function greet --config examples/hello/config.json --message examples/hello/message.json -- cargo run -q -p hello
 
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,6 @@
 //! A trigger that polls an API for what has changed since the last poll. To run it on the emulator:
 //!
-//!     cargo run -p emulator -- run --function changedItems --config examples/polling/config.json -- cargo run -q -p polling
+//!     cargo run -p elasticio-emulator -- run --function changedItems --config examples/polling/config.json -- cargo run -q -p polling
 
 #[cfg(test)]
 mod tests;

@@ -14,9 +14,9 @@ fn commands(page: &str) -> Vec<String> {
     let text = std::fs::read_to_string(format!("{ROOT}/{page}")).unwrap();
     let lines = text.lines().flat_map(|line| line.split('`'));
     let ours = lines.filter(|part| {
-        ["run", "service"]
-            .iter()
-            .any(|command| part.starts_with(&format!("cargo run -p emulator -- {command} ")))
+        ["run", "service"].iter().any(|command| {
+            part.starts_with(&format!("cargo run -p elasticio-emulator -- {command} "))
+        })
     });
     let is_own = |command: &&str| !command.contains(" -- cargo run") && !command.contains('…');
     ours.filter(|command| command.contains("samples/"))
@@ -31,7 +31,7 @@ fn emulator() -> PathBuf {
     let binary = test.ancestors().nth(2).unwrap().join("emulator");
     assert!(
         binary.exists(),
-        "{} is missing: build it with `cargo build -p emulator`",
+        "{} is missing: build it with `cargo build -p elasticio-emulator`",
         binary.display()
     );
     binary
@@ -40,7 +40,7 @@ fn emulator() -> PathBuf {
 /// What a command prints when the component is already built.
 fn output(command: &str) -> String {
     let arguments = command
-        .strip_prefix("cargo run -p emulator -- ")
+        .strip_prefix("cargo run -p elasticio-emulator -- ")
         .unwrap()
         .split_whitespace();
     let component = ["--", env!("CARGO_BIN_EXE_component")];

@@ -9,7 +9,7 @@ const COMPONENT: &str = "-- cargo run -q -p outlook";
 fn commands() -> Vec<String> {
     let text = README.replace("\\\n", " ");
     text.lines()
-        .filter(|line| line.starts_with("cargo run -p emulator -- "))
+        .filter(|line| line.starts_with("cargo run -p elasticio-emulator -- "))
         .map(str::to_owned)
         .collect()
 }
@@ -25,7 +25,7 @@ fn every_readme_command_works() {
         assert!(["", " --"].contains(&component), "{command}");
         let words = arguments
             .split_whitespace()
-            .skip("cargo run -p emulator --".split(' ').count());
+            .skip("cargo run -p elasticio-emulator --".split(' ').count());
         let words = ["emulator"]
             .into_iter()
             .chain(words)

@@ -20,7 +20,7 @@ fn commands() -> Vec<Vec<&'static str>> {
         .unwrap();
     let lines = section
         .lines()
-        .filter_map(|line| line.strip_prefix("cargo run -q -p emulator -- "));
+        .filter_map(|line| line.strip_prefix("cargo run -q -p elasticio-emulator -- "));
     lines.map(|line| line.split(' ').collect()).collect()
 }
 
@@ -36,7 +36,7 @@ fn emulator() -> PathBuf {
     let binary = Path::new(env!("CARGO_BIN_EXE_salesforce")).with_file_name("emulator");
     assert!(
         binary.exists(),
-        "{} is missing: cargo build -p emulator",
+        "{} is missing: cargo build -p elasticio-emulator",
         binary.display()
     );
     binary
