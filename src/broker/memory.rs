@@ -196,9 +196,13 @@ impl Transport for MemoryTransport {
         lock(&self.state).sender = None;
     }
 
-    async fn close(&self) {
-        self.stop_consuming().await;
+    fn disconnect(&self) {
+        lock(&self.state).sender = None;
         *lock(&self.published) = None;
+    }
+
+    async fn close(&self) {
+        self.disconnect();
     }
 }
 

@@ -393,6 +393,9 @@ pub(crate) trait Transport: Send + Sync + 'static {
     /// Stops new deliveries; earlier ones can still be settled. Waits a limited time for the broker's response.
     fn stop_consuming(&self) -> impl Future<Output = ()> + Send;
 
+    /// Begins to close everything, and waits for nothing. Events that are retried end too: nobody is left to wait for them.
+    fn disconnect(&self);
+
     /// Closes everything in limited time. Unsettled messages return to the queue, unpublished events fail.
     fn close(&self) -> impl Future<Output = ()> + Send;
 }

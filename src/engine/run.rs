@@ -43,8 +43,7 @@ impl<T: Transport> Engine<T> {
         shutdown: &Shutdown,
     ) -> Result<(), TransportError> {
         let tasks = TaskTracker::new();
-        // Dropping this future abandons the tasks too.
-        let _abandon = self.abandoned.clone().drop_guard();
+        let _abandon = AbandonOnDrop(&self);
         // In a task, because this future may run on a thread of its own. The task of a message begins on the thread that
         // has accepted it, so that its delivery wakes one thread and not two.
         let mut accepting =
@@ -57,7 +56,7 @@ impl<T: Transport> Engine<T> {
                 Err(panic) => Some(TransportError(format!("accepting messages: {panic}"))),
             },
         };
-        self.stop(accepting, tasks, broker_error).await
+        self.clone().stop(accepting, tasks, broker_error).await
     }
 
     /// Accepts deliveries until there are no more. Returns the broker's error that has ended them.
@@ -350,6 +349,17 @@ impl<T: Transport> Engine<T> {
         };
         self.metrics.outcomes.of(counted).inc();
         spans::note_outcome(counted);
+    }
+}
+
+/// Abandons the tasks when the future of [`Engine::run`] is dropped. The events that they have emitted hold the engine, so
+/// the connections would stay open until the last one is confirmed.
+struct AbandonOnDrop<'a, T: Transport>(&'a Engine<T>);
+
+impl<T: Transport> Drop for AbandonOnDrop<'_, T> {
+    fn drop(&mut self) {
+        self.0.abandoned.cancel();
+        self.0.transport.disconnect();
     }
 }
 

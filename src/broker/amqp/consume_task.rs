@@ -4,8 +4,7 @@
 //! delivers their messages again. The connection stays open after the consumer ends, because the remaining deliveries
 //! are settled on it.
 //!
-//! The broker does not confirm settlements. So the task also makes round trips on the same channel, whose frames are
-//! processed in order: the response to one proves that all earlier settlements have arrived.
+//! The broker does not confirm settlements. So the task also makes [`roundtrips`](super::roundtrips).
 //!
 //! The broker hands out as many deliveries as fit in memory, by the sizes seen so far (`intake`). To change that number, the
 //! task cancels the consumer and consumes again on the same channel, so that all deliveries can still be settled.
@@ -19,6 +18,7 @@ use super::{
     error::{BrokerError, describe},
     intake::{Consumers, Intake, LeftOut, PrefetchControl},
     reconnect::{ReconnectBackoff, Refusal, reopen},
+    roundtrips,
 };
 use crate::{
     broker::transport::{Delivery, Generation, TransportError},
@@ -31,7 +31,6 @@ use lapin::{
     types::{FieldTable, ShortString},
 };
 use std::{
-    convert::Infallible,
     future::pending,
     pin::pin,
     sync::{
@@ -46,10 +45,6 @@ use tokio::{
     time::{sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
-
-/// The delay between two round trips. It is short, because a settlement that is sent just before the connection breaks
-/// stays unproven. A round trip takes two small frames.
-const ROUNDTRIP_INTERVAL: Duration = Duration::from_millis(250);
 
 /// A consumer with its channel and connection. Keep it until its deliveries are settled.
 pub(super) struct ConsumerChannel {
@@ -127,37 +122,8 @@ impl ConsumerChannel {
     /// Waits until the channel is lost. Nothing else tells that while there is no consumer.
     async fn lost(channel: &Channel) {
         while channel.status().connected() {
-            sleep(ROUNDTRIP_INTERVAL).await;
+            sleep(roundtrips::ROUNDTRIP_INTERVAL).await;
         }
-    }
-}
-
-/// Makes round trips while there are settlements to confirm. Nothing waits for the responses. Without a response,
-/// nothing is proven.
-///
-/// The request sets the prefetch of later consumers, which it does not change.
-async fn confirm_settlements(
-    channel: Arc<Channel>,
-    prefetch: &AtomicU16,
-    generation: &Generation,
-) -> Infallible {
-    loop {
-        let roundtrip = generation.next_roundtrip().await;
-        if channel
-            .basic_qos(prefetch.load(Relaxed), BasicQosOptions { global: false })
-            .await
-            .is_err()
-        {
-            // The channel is lost. The consumer reports that.
-            return pending().await;
-        }
-        generation.roundtrip_done(roundtrip);
-        tracing::trace!(
-            generation = generation.number,
-            roundtrip,
-            "The broker has received all earlier settlements."
-        );
-        sleep(ROUNDTRIP_INTERVAL).await;
     }
 }
 
@@ -285,7 +251,7 @@ impl ConsumeTask {
         let mut reason = None;
         // The prefetch of the consumer, or of the next one.
         let prefetch = AtomicU16::new(self.prefetch.current());
-        let mut roundtrips = pin!(confirm_settlements(
+        let mut roundtrips = pin!(roundtrips::confirm_settlements(
             channel.channel.clone(),
             &prefetch,
             generation

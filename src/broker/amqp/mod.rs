@@ -36,6 +36,7 @@ mod publish_channel;
 mod publish_task;
 mod reconnect;
 mod retry_queue;
+mod roundtrips;
 mod routing_keys;
 mod table;
 
@@ -70,6 +71,7 @@ use client::Connection;
 use connection::{AmqpThread, ConnectionRole, Connector, RESPONSE_TIMEOUT};
 use consume_task::{ConsumeTask, ConsumerChannel};
 use error::BrokerError;
+use futures_util::FutureExt;
 use intake::PrefetchControl;
 use lapin::types::ShortString;
 use pending_publish::{EventKind, PendingPublish, Properties};
@@ -81,6 +83,7 @@ use routing_keys::RoutingKeys;
 use std::{
     fmt,
     future::ready,
+    panic::AssertUnwindSafe,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -194,8 +197,9 @@ impl Amqp {
             metrics,
             thread,
         };
-        let task = amqp.publish_task(receiver, fatal_sender);
-        amqp.tasks.spawn_on(task.run(channel), amqp.thread.handle());
+        let task = amqp.publish_task(receiver, fatal_sender.clone());
+        let task = panic_is_fatal(task.run(channel), fatal_sender);
+        amqp.tasks.spawn_on(task, amqp.thread.handle());
         Ok(amqp)
     }
 
@@ -315,6 +319,18 @@ impl Amqp {
     }
 }
 
+/// Announces a panic of the publishing task as an error that ends the process. Without it nothing could be published any
+/// more, and messages would fail one after the other.
+async fn panic_is_fatal(
+    publishing: impl Future<Output = ()>,
+    fatal: watch::Sender<Option<TransportError>>,
+) {
+    if AssertUnwindSafe(publishing).catch_unwind().await.is_err() {
+        let text = "publishing has ended because of a panic, which stands above in the log";
+        fatal.send_replace(Some(TransportError(text.to_owned())));
+    }
+}
+
 fn event_kind(route: &Route) -> EventKind {
     match route {
         Route::Data | Route::Custom(_) => EventKind::Data,
@@ -425,8 +441,12 @@ impl Transport for Amqp {
         }
     }
 
-    async fn close(&self) {
+    fn disconnect(&self) {
         self.closing.cancel();
+    }
+
+    async fn close(&self) {
+        self.disconnect();
         if let Some(unused) = self.take_unused() {
             connection::close(ConnectionRole::Consume, &unused).await;
         }

@@ -67,4 +67,9 @@ impl MemoryBroker {
     pub(crate) fn is_idle(&self) -> bool {
         self.published.is_empty() && self.settled.is_empty()
     }
+
+    /// Returns whether the engine's side is closed.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.published.is_closed()
+    }
 }

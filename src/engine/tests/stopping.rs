@@ -80,6 +80,21 @@ async fn dropping_the_run_settles_nothing() {
     rig.assert_idle().await;
 }
 
+/// The event holds the engine, and nobody confirms it.
+#[tokio::test(start_paused = true)]
+async fn dropping_the_run_ends_its_connections() {
+    let mut rig = Rig::start(acts(
+        |message, cx| async move { cx.data(&message.body).await },
+    ))
+    .await;
+    rig.deliver("m", json!(1));
+    let _unconfirmed = rig.broker.published().await;
+    assert!(!rig.broker.is_closed());
+    rig.running.abort();
+    assert!((&mut rig.running).await.unwrap_err().is_cancelled());
+    assert!(rig.broker.is_closed());
+}
+
 /// As in a streaming trigger: the emitter outlives its message.
 #[tokio::test(start_paused = true)]
 async fn a_late_event_is_published_and_delays_only_the_stop() {

@@ -23,6 +23,35 @@ async fn pending_events_fail_on_close() {
         .unwrap_err();
 }
 
+/// An event that is retried holds what it belongs to, the adapter included.
+#[tokio::test]
+async fn disconnecting_ends_what_is_retried() {
+    let world = World::with_out_arguments(full_after_one()).await;
+    let amqp = Arc::new(world.connect().await);
+    soon("the confirm", amqp.publish(event("1"))).await.unwrap();
+    let (ended, result) = tokio::sync::oneshot::channel();
+    let held = amqp.clone();
+    let confirm = ConfirmSender::calling(move |result| {
+        drop(held);
+        ended.send(result).unwrap();
+    });
+    amqp.publish_to(event("2"), confirm);
+    amqp.disconnect();
+    let dropped = Arc::downgrade(&amqp);
+    drop(amqp);
+    let error = soon("the end", result).await.unwrap().unwrap_err();
+    assert_eq!(error.kind, PublishErrorKind::Closed, "{error}");
+    assert!(dropped.upgrade().is_none());
+}
+
+#[tokio::test]
+async fn a_panic_of_the_publishing_task_ends_the_process() {
+    let (fatal, mut told) = watch::channel(None);
+    panic_is_fatal(async { panic!("a bug") }, fatal).await;
+    let error = told.wait_for(Option::is_some).await.unwrap().clone();
+    assert!(error.unwrap().to_string().contains("panic"));
+}
+
 #[tokio::test]
 async fn closing_with_a_silent_broker_is_bounded() {
     let world = World::new().await;

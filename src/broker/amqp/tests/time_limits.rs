@@ -233,6 +233,28 @@ async fn a_verdict_does_not_wait_for_the_connection() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn unproven_settlements_are_told_every_minute() {
+    let world = Simulated::new();
+    let amqp = world.connect().await;
+    let mut deliveries = amqp.consume().await.unwrap();
+    world.put("1");
+    let delivery = first(&mut deliveries).await;
+    world.silence();
+    amqp.settle(&delivery.handle, Verdict::Acknowledged);
+    let sent = delivery.generation.settlement_sent();
+    let line = ["does not respond on the consuming connection"];
+    sleep(Duration::from_secs(59)).await;
+    assert_eq!(world.log.count(&line), 0);
+    sleep(Duration::from_secs(90)).await;
+    assert_eq!(world.log.count(&line), 2);
+    world.broker.end_silence();
+    sleep(Duration::from_secs(90)).await;
+    assert!(delivery.generation.has_received(sent));
+    assert_eq!(world.log.count(&line), 2);
+    amqp.close().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn messages_without_room_are_given_back_in_5_seconds() {
     let world = Simulated::new();
     world.put("1");
