@@ -3,14 +3,19 @@
 //!
 //! The name in a certificate is always compared with the host of the URL. No setting turns that off.
 
+mod verifier;
+
 use crate::settings::{self, NamedFile, TlsSettings};
 use rustls::{
     AlertDescription, CertificateError, ClientConfig, Error, RootCertStore,
     crypto::{CryptoProvider, ring},
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
 };
-use rustls_platform_verifier::Verifier;
-use std::{io, sync::Arc};
+use std::{
+    io,
+    sync::{Arc, OnceLock},
+};
+use verifier::LazyVerifier;
 
 /// Files of TLS that cannot be used. The text names the variable, the file and the remedy.
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +31,12 @@ pub(crate) fn choose_cryptography() {
     }
 }
 
+fn provider() -> Arc<CryptoProvider> {
+    choose_cryptography();
+    let provider = CryptoProvider::get_default().cloned();
+    provider.unwrap_or_else(|| Arc::new(ring::default_provider()))
+}
+
 /// Returns the configuration of TLS connections to the broker. The files are read at each call, so that a new connection
 /// uses certificates that were replaced.
 ///
@@ -36,11 +47,7 @@ pub(crate) fn broker_config() -> Result<ClientConfig, TlsFileError> {
 }
 
 fn config(settings: &TlsSettings) -> Result<ClientConfig, TlsFileError> {
-    choose_cryptography();
-    let provider = CryptoProvider::get_default().cloned();
-    let provider = provider.unwrap_or_else(|| Arc::new(ring::default_provider()));
-    let verifier = Verifier::new_with_extra_roots(extra(settings)?, provider)
-        .map_err(|error| TlsFileError(format!("{error}; {}", no_certificates(settings))))?;
+    let verifier = LazyVerifier::new(settings, extra(settings)?, provider())?;
     let builder = ClientConfig::builder()
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(verifier));
@@ -67,12 +74,27 @@ fn config(settings: &TlsSettings) -> Result<ClientConfig, TlsFileError> {
         })
 }
 
-/// Returns the certificates that HTTP clients trust in addition to the system's.
+/// Returns the configuration of HTTP clients. All clients of the process share the trusted certificates, and those that
+/// variables name are read once.
 ///
 /// # Errors
 /// Returns an error if a file of the settings cannot be used.
-pub(crate) fn extra_certificates() -> Result<Vec<CertificateDer<'static>>, TlsFileError> {
-    extra(&TlsSettings::read(settings::environment))
+pub(crate) fn http_config() -> Result<ClientConfig, TlsFileError> {
+    static VERIFIER: OnceLock<Arc<LazyVerifier>> = OnceLock::new();
+    let provider = provider();
+    let verifier = if let Some(verifier) = VERIFIER.get() {
+        verifier.clone()
+    } else {
+        let settings = TlsSettings::read(settings::environment);
+        let verifier = LazyVerifier::new(&settings, extra(&settings)?, provider)?;
+        VERIFIER.get_or_init(|| Arc::new(verifier)).clone()
+    };
+    let mut config = ClientConfig::builder()
+        .dangerous()
+        .with_custom_certificate_verifier(verifier)
+        .with_no_client_auth();
+    config.alpn_protocols = vec!["h2".into(), "http/1.1".into()];
+    Ok(config)
 }
 
 fn extra(settings: &TlsSettings) -> Result<Vec<CertificateDer<'static>>, TlsFileError> {
@@ -109,10 +131,6 @@ fn unusable(file: &NamedFile, problem: &str) -> TlsFileError {
 }
 
 /// What to do if no certificate is trusted at all.
-pub(crate) fn missing_certificates_advice() -> String {
-    no_certificates(&TlsSettings::read(settings::environment))
-}
-
 fn no_certificates(settings: &TlsSettings) -> String {
     if settings.system.is_empty() {
         return "install the system's CA certificates, or set SSL_CERT_FILE to a file of trusted certificates".into();
@@ -168,6 +186,8 @@ pub(crate) fn advice(error: &Error, peer: Peer) -> String {
         Error::InvalidMessage(_) => {
             format!("the server does not speak TLS: check the port in {address}, or use {plain}")
         }
+        // Of the verifier: the system has no certificates.
+        Error::General(_) => no_certificates(&TlsSettings::read(settings::environment)),
         _ => format!("check the TLS settings of {name}"),
     }
 }

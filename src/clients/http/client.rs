@@ -3,7 +3,7 @@
 use super::{HttpError, error::with_causes};
 use crate::clients::tls;
 use reqwest::{
-    Certificate, Client, ClientBuilder,
+    Client, ClientBuilder,
     redirect::{Action, Attempt, Policy},
 };
 use std::time::Duration;
@@ -45,13 +45,9 @@ fn build(redirects: Policy) -> Result<Client, HttpError> {
 }
 
 fn builder(redirects: Policy) -> Result<ClientBuilder, HttpError> {
-    tls::choose_cryptography();
-    let trusted = tls::extra_certificates().map_err(|error| unusable(error.to_string()))?;
-    let trusted = trusted.iter().map(|der| Certificate::from_der(der));
-    let trusted = trusted.collect::<Result<Vec<_>, _>>();
-    let trusted = trusted.map_err(|error| unusable(with_causes(&error)))?;
+    let tls = tls::http_config().map_err(|error| unusable(error.to_string()))?;
     Ok(Client::builder()
-        .tls_certs_merge(trusted)
+        .tls_backend_preconfigured(tls)
         .user_agent(concat!("elasticio-sailor-rs/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(CONNECT_TIMEOUT)
         .pool_idle_timeout(IDLE_TIMEOUT)
@@ -61,10 +57,9 @@ fn builder(redirects: Policy) -> Result<ClientBuilder, HttpError> {
 }
 
 fn finish(builder: ClientBuilder) -> Result<Client, HttpError> {
-    builder.build().map_err(|e| {
-        let advice = tls::missing_certificates_advice();
-        unusable(format!("{}; {advice}", with_causes(&e)))
-    })
+    builder
+        .build()
+        .map_err(|error| unusable(with_causes(&error)))
 }
 
 fn unusable(problem: String) -> HttpError {
