@@ -69,6 +69,8 @@ pub mod testing;
 
 mod cli;
 
+#[doc(hidden)]
+pub use cli::command_line;
 pub use cli::main;
 pub use clients::{object_storage::ObjectStorage, platform::Platform};
 pub use component::{

@@ -4,6 +4,7 @@
 mod architecture;
 mod author_api;
 mod descriptor_schema;
+mod generated;
 mod lint;
 mod oauth2;
 mod protocol;
