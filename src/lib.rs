@@ -41,6 +41,8 @@
 
 #[cfg(test)]
 mod captured_log;
+#[cfg(doctest)]
+mod documentation;
 
 // From the bottom up: a folder uses only the folders that are listed above it.
 mod codes;

@@ -7,6 +7,7 @@ mod descriptor_schema;
 mod generated;
 mod lint;
 mod oauth2;
+mod pages;
 mod protocol;
 mod references;
 mod time_limits;
