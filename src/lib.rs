@@ -41,6 +41,8 @@
 
 #[cfg(test)]
 mod captured_log;
+#[cfg(doctest)]
+mod documentation;
 
 // From the bottom up: a folder uses only the folders that are listed above it.
 mod codes;
@@ -69,6 +71,8 @@ pub mod testing;
 
 mod cli;
 
+#[doc(hidden)]
+pub use cli::command_line;
 pub use cli::main;
 pub use clients::{object_storage::ObjectStorage, platform::Platform};
 pub use component::{

@@ -37,7 +37,7 @@ mod variables;
 mod watch;
 mod webhook;
 
-pub use cli::{main, main_with};
+pub use cli::{command_line, main, main_with};
 pub use config::{EmulatorConfig, StartError};
 pub use emulator::Emulator;
 pub use event::{Event, EventKind};

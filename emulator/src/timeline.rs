@@ -5,6 +5,7 @@ use crate::{
     log_line::LogLine,
     platform::ServiceResult,
 };
+use sailor::settings::{self, LogSettings};
 use serde_json::{Map, Value, json};
 use std::{
     collections::HashSet,
@@ -50,7 +51,9 @@ impl Timeline {
             start: Instant::now(),
             json,
             quiet,
-            colours: !json && std::io::stdout().is_terminal(),
+            colours: !json
+                && std::io::stdout().is_terminal()
+                && allows_colours(settings::environment),
             told: Mutex::default(),
         }
     }
@@ -192,6 +195,11 @@ impl Timeline {
             text.to_owned()
         }
     }
+}
+
+/// Whether the variables allow colours in a terminal, as for the lines of a component.
+fn allows_colours(get: impl Fn(&str) -> Option<String>) -> bool {
+    LogSettings::read(get).colours
 }
 
 /// Writes a line. If the reader is gone, the command continues: its exit status still counts.
@@ -347,6 +355,24 @@ mod tests {
         timeline.stack(&json!({ "message": "cannot start:\n  A is missing" }));
         let short = "fatal the process ends with this error [start-failed]";
         assert_eq!(shown(fatal).unwrap(), short);
+    }
+
+    #[test]
+    fn no_color_and_dumb_terminals_turn_colours_off() {
+        for (no_color, term, expected) in [
+            (None, Some("xterm"), true),
+            (Some(""), Some("xterm"), true),
+            (Some("1"), Some("xterm"), false),
+            (None, Some("dumb"), false),
+            (None, None, false),
+        ] {
+            let get = |name: &str| match name {
+                "NO_COLOR" => no_color.map(str::to_owned),
+                "TERM" => term.map(str::to_owned),
+                _ => None,
+            };
+            assert_eq!(allows_colours(get), expected, "{no_color:?} {term:?}");
+        }
     }
 
     #[test]

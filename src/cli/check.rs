@@ -2,7 +2,7 @@
 //! of [`lint`](crate::lint).
 
 use crate::{
-    component::Component,
+    component::{Component, Mismatch},
     lint::{self, Issue},
     settings,
 };
@@ -25,55 +25,113 @@ pub(super) struct CheckArgs {
     /// docs/component-json.md describes the rules.
     #[arg(long, value_name = "FILE")]
     pub(super) descriptor: Option<PathBuf>,
-    /// Print the issues as one JSON object.
-    #[arg(long, requires = "descriptor")]
-    json: bool,
+    /// Print what is found as one JSON object.
+    #[arg(long)]
+    pub(super) json: bool,
 }
 
 /// Checks a component's own component.json. Prints everything that is wrong, and returns an error if that is an error.
-pub(super) fn check_own(component: Component) -> anyhow::Result<()> {
+pub(super) fn check_own(component: Component, json: bool) -> anyhow::Result<()> {
     let folder = own_folder(&component)?;
-    let issues = component.lint(Some(&folder));
-    print_lines("component.json", &issues);
-    let differences = component.schema_differences(&folder);
-    let missing: Vec<String> = component
-        .descriptor()
-        .missing_variables(settings::environment)
-        .into_iter()
-        .map(|(name, _)| name.to_owned())
-        .collect();
-    let (triggers, actions) = (
-        component.descriptor().triggers.len(),
-        component.descriptor().actions.len(),
-    );
-    let title = component.descriptor().title.clone();
-    let mut errors = Vec::new();
-    if count_errors(&issues) > 0 {
-        let errors_of_file = number(count_errors(&issues), "error");
-        errors.push(format!("component.json has {errors_of_file}"));
+    let found = Found::in_component(component, &folder);
+    if json {
+        print(&found.as_json());
+        let errors = found.errors();
+        anyhow::ensure!(errors == 0, "errors found: {errors}");
+        return Ok(());
     }
-    errors.extend(component.check().err().map(|mismatch| mismatch.to_string()));
-    if !differences.is_empty() {
-        errors.push(format!(
-            "the metadata differs from the types (update it with `component schema --write`):\n{}",
-            differences.join("\n")
-        ));
+    found.print_text()
+}
+
+/// What the check of a component's own component.json finds.
+struct Found {
+    title: String,
+    triggers: usize,
+    actions: usize,
+    issues: Vec<Issue>,
+    /// Where component.json and the modules differ.
+    modules: Option<Mismatch>,
+    /// Where the metadata and the types differ.
+    metadata: Vec<String>,
+    /// The variables that component.json requires and that are not set here.
+    missing: Vec<String>,
+}
+
+impl Found {
+    fn in_component(component: Component, folder: &Path) -> Self {
+        let descriptor = component.descriptor();
+        let missing = descriptor.missing_variables(settings::environment);
+        Self {
+            title: descriptor.title.clone(),
+            triggers: descriptor.triggers.len(),
+            actions: descriptor.actions.len(),
+            missing: missing.iter().map(|(name, _)| (*name).to_owned()).collect(),
+            issues: component.lint(Some(folder)),
+            metadata: component.schema_differences(folder),
+            modules: component
+                .check()
+                .err()
+                .and_then(|error| error.downcast().ok()),
+        }
     }
-    if !missing.is_empty() {
+
+    fn differences_of_modules(&self) -> &[String] {
+        self.modules.as_ref().map_or(&[], Mismatch::differences)
+    }
+
+    fn errors(&self) -> usize {
+        count_errors(&self.issues) + self.differences_of_modules().len() + self.metadata.len()
+    }
+
+    /// docs/component-json.md describes this shape.
+    fn as_json(&self) -> Value {
+        json!({
+            "descriptor": "component.json",
+            "errors": self.errors(),
+            "warnings": self.issues.len() - count_errors(&self.issues),
+            "issues": self.issues.iter().map(as_json).collect::<Vec<_>>(),
+            "modules": self.differences_of_modules(),
+            "metadata": self.metadata,
+            "missing_variables": self.missing,
+        })
+    }
+
+    fn print_text(&self) -> anyhow::Result<()> {
+        print_lines("component.json", &self.issues);
+        if !self.missing.is_empty() {
+            print(&format_args!(
+                "component.json requires variables that are not set here, and a step does not start without: {}",
+                self.missing.join(", ")
+            ));
+        }
+        let mut errors = Vec::new();
+        if count_errors(&self.issues) > 0 {
+            let errors_of_file = number(count_errors(&self.issues), "error");
+            errors.push(format!("component.json has {errors_of_file}"));
+        }
+        errors.extend(self.modules.as_ref().map(ToString::to_string));
+        if !self.metadata.is_empty() {
+            errors.push(format!(
+                "the metadata differs from the types (update it with `component schema --write`):\n{}",
+                self.metadata.join("\n")
+            ));
+        }
+        anyhow::ensure!(errors.is_empty(), errors.join("\n"));
+        let warnings = match self.issues.len() {
+            0 => String::new(),
+            n => format!("; {}", number(n, "warning")),
+        };
+        let Self {
+            title,
+            triggers,
+            actions,
+            ..
+        } = self;
         print(&format_args!(
-            "component.json requires variables that are not set here, and a step does not start without: {}",
-            missing.join(", ")
+            "{title}: {triggers} triggers, {actions} actions, all with their modules; metadata is up to date{warnings}"
         ));
+        Ok(())
     }
-    anyhow::ensure!(errors.is_empty(), errors.join("\n"));
-    let warnings = match issues.len() {
-        0 => String::new(),
-        n => format!("; {}", number(n, "warning")),
-    };
-    println!(
-        "{title}: {triggers} triggers, {actions} actions, all with their modules; metadata is up to date{warnings}"
-    );
-    Ok(())
 }
 
 /// Returns the folder of component.json, which must be the one that the component was built with.

@@ -3,14 +3,29 @@
 use super::check::own_folder;
 use crate::component::{Component, SchemaPair};
 use anyhow::Context as _;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::{
     fs,
     path::{Path, PathBuf},
 };
 
+#[derive(Debug, clap::Args)]
+pub(super) struct SchemaArgs {
+    /// Write the files.
+    #[arg(long)]
+    write: bool,
+    /// Print one JSON object: the schemas of each function, by `in` and `out`.
+    #[arg(long, conflicts_with = "write")]
+    json: bool,
+}
+
 /// Prints the metadata that is derived from the types, or writes it to the files that component.json names.
-pub(super) fn schema(component: &Component, write: bool) -> anyhow::Result<()> {
+pub(super) fn schema(component: &Component, args: &SchemaArgs) -> anyhow::Result<()> {
+    if args.json {
+        println!("{:#}", as_json(component));
+        return Ok(());
+    }
+    let write = args.write;
     let folder = if write {
         own_folder(component)?
     } else {
@@ -33,6 +48,14 @@ pub(super) fn schema(component: &Component, write: bool) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+fn as_json(component: &Component) -> Value {
+    let mut functions = json!({});
+    for pair in component.schemas() {
+        functions[pair.function][pair.side] = pair.derived;
+    }
+    functions
 }
 
 fn write_schema(path: &Path, text: &str) -> anyhow::Result<()> {

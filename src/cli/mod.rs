@@ -22,13 +22,17 @@ use crate::{
 };
 use anyhow::Context as _;
 use check::CheckArgs;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
 use doctor::DoctorArgs;
 use inspect::InspectArgs;
 use login::{ConfigArg, LoginArgs};
+use metadata::SchemaArgs;
 use std::{
+    ffi::OsStr,
     io::{self, Write as _},
     panic::PanicHookInfo,
+    path::Path,
     process::ExitCode,
     sync::mpsc,
     thread,
@@ -63,21 +67,30 @@ enum Command {
     /// component.json.
     Check(CheckArgs),
     /// Print the metadata that is derived from the types; with --write, update the files that component.json names.
-    Schema {
-        /// Write the files.
-        #[arg(long)]
-        write: bool,
-    },
+    Schema(SchemaArgs),
     /// Find out why a step does nothing: in its container, check its settings, the broker, the platform, the token endpoint
     /// and the container. It changes nothing. docs/doctor.md explains each finding.
     Doctor(DoctorArgs),
     /// Tell what a captured message is, and decrypt it: from a file, standard input or the step's queue. docs/inspect.md
     /// has examples.
     Inspect(InspectArgs),
-    /// Connect an account in the browser, and write its tokens to a file for `emulator run --config`.
+    /// Connect an account in the browser, and write its tokens to a file for `emulator run --config FILE`.
     Login(LoginArgs),
     /// Revoke the tokens in that file and remove them from it.
     Logout(ConfigArg),
+    /// Print a script that completes the commands and options of this binary in a shell.
+    ///
+    /// For bash: source <(component completions bash)
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
+}
+
+/// The command line of a component binary, for the tests of the documentation.
+#[must_use]
+pub fn command_line() -> clap::Command {
+    Cli::command()
 }
 
 const HELP_WITHOUT_ENVIRONMENT: &str = "\
@@ -146,13 +159,32 @@ fn execute(
     match command {
         Command::Run => run(checked(created)),
         Command::Service { method, .. } => serve(checked(created), method.as_deref()),
-        Command::Check(_) => check::check_own(created()?),
-        Command::Schema { write } => metadata::schema(&checked(created)?, write),
+        Command::Check(args) => check::check_own(created()?, args.json),
+        Command::Schema(args) => metadata::schema(&checked(created)?, &args),
         Command::Doctor(args) => block_on(doctor::doctor(checked(created), &args)),
         Command::Inspect(args) => block_on(inspect::inspect(&args)),
         Command::Login(args) => block_on(login::login(&checked(created)?, &args)),
         Command::Logout(config) => block_on(login::logout(&checked(created)?, &config)),
+        Command::Completions { shell } => {
+            print_completions(shell);
+            Ok(())
+        }
     }
+}
+
+/// Prints a script for the name that this binary is called by.
+fn print_completions(shell: Shell) {
+    let program = std::env::args().next().unwrap_or_default();
+    let name = Path::new(&program).file_stem().and_then(OsStr::to_str);
+    let mut script = Vec::new();
+    clap_complete::generate(
+        shell,
+        &mut Cli::command(),
+        name.unwrap_or("component"),
+        &mut script,
+    );
+    // A reader that has read enough is no error.
+    let _ = io::stdout().write_all(&script);
 }
 
 /// Creates the component, and checks its registration whether its author has done so or not.

@@ -1,9 +1,12 @@
 //! Reads single variables, and collects all problems, so that they are reported together.
 
-use super::parse::{is_canonical_flag, parse_flag, parse_int};
+use super::{
+    parse::{is_canonical_flag, parse_flag, parse_int},
+    variable::Variable,
+};
 use reqwest::Url;
 use secrecy::SecretString;
-use std::{fmt, ops::RangeInclusive, time::Duration};
+use std::{fmt, time::Duration};
 
 /// The prefix of every platform variable.
 pub(super) const PREFIX: &str = "ELASTICIO_";
@@ -31,7 +34,7 @@ impl fmt::Display for SettingsError {
     }
 }
 
-/// Reads variables with the function `get`. Names are without the prefix, unless a method says otherwise.
+/// Reads variables with the function `get`.
 pub(super) struct EnvReader<G> {
     pub(super) get: G,
     pub(super) problems: Vec<InvalidVariable>,
@@ -48,27 +51,27 @@ impl<G: Fn(&str) -> Option<String>> EnvReader<G> {
     }
 
     /// Reads a text. An empty one counts as not set.
-    pub(super) fn text(&self, name: &str) -> Option<String> {
-        (self.get)(&full_name(name)).filter(|text| !text.is_empty())
+    pub(super) fn text(&self, variable: &Variable) -> Option<String> {
+        (self.get)(variable.name).filter(|text| !text.is_empty())
     }
 
     /// Reads a text that is required. If it is missing, returns the empty text and records a problem.
-    pub(super) fn required(&mut self, name: &str) -> String {
-        self.text(name).unwrap_or_else(|| {
-            self.problem(name, "is required, but it is missing or empty");
+    pub(super) fn required(&mut self, variable: &Variable) -> String {
+        self.text(variable).unwrap_or_else(|| {
+            self.problem(variable, "is required, but it is missing or empty");
             String::new()
         })
     }
 
-    pub(super) fn required_secret(&mut self, name: &str) -> SecretString {
-        self.required(name).into()
+    pub(super) fn required_secret(&mut self, variable: &Variable) -> SecretString {
+        self.required(variable).into()
     }
 
     /// Reads a URL that is required, and removes slashes at its end.
-    pub(super) fn required_http_url(&mut self, name: &str) -> String {
-        let url = self.required(name);
+    pub(super) fn required_http_url(&mut self, variable: &Variable) -> String {
+        let url = self.required(variable);
         if !url.is_empty() && !is_http(&url) {
-            self.problem(name, "must be a URL: http://… or https://…");
+            self.problem(variable, "must be a URL: http://… or https://…");
         }
         without_trailing_slashes(&url)
     }
@@ -76,69 +79,70 @@ impl<G: Fn(&str) -> Option<String>> EnvReader<G> {
     /// Reads a variable with `read` if it is set.
     pub(super) fn if_set<T>(
         &mut self,
-        name: &str,
-        read: impl FnOnce(&mut Self, &str) -> T,
+        variable: &Variable,
+        read: impl FnOnce(&mut Self, &Variable) -> T,
     ) -> Option<T> {
-        self.text(name).map(|_| read(self, name))
+        self.text(variable).map(|_| read(self, variable))
     }
 
-    pub(super) fn problem(&mut self, name: &str, reason: &str) {
+    pub(super) fn problem(&mut self, variable: &Variable, reason: &str) {
         self.problems.push(InvalidVariable {
-            variable: full_name(name),
+            variable: variable.name.to_owned(),
             reason: reason.to_owned(),
         });
     }
 
-    pub(super) fn warning(&mut self, name: &str, text: &str) {
-        self.warnings.push(format!("{} {text}", full_name(name)));
+    pub(super) fn warning(&mut self, variable: &Variable, text: &str) {
+        self.warnings.push(format!("{} {text}", variable.name));
     }
 
-    pub(super) fn flag(&mut self, name: &str) -> bool {
-        let Some(text) = (self.get)(&full_name(name)) else {
+    pub(super) fn flag(&mut self, variable: &Variable) -> bool {
+        let Some(text) = (self.get)(variable.name) else {
             return false;
         };
         if !is_canonical_flag(&text) {
             self.warning(
-                name,
+                variable,
                 "is read as true: only the empty text and exactly `false` are false",
             );
         }
         parse_flag(&text)
     }
 
-    /// Reads a number of 1 or more. Any other text counts as not set.
-    pub(super) fn count(&mut self, name: &str, default: u32) -> u32 {
-        self.number(&full_name(name))
-            .map_or(default, |number| u32::try_from(number).unwrap_or(u32::MAX))
+    /// Reads a number of 1 or more. Any other text counts as not set, which means the variable's default.
+    pub(super) fn count(&mut self, variable: &Variable) -> u32 {
+        self.number(variable).map_or(variable.number(), |number| {
+            u32::try_from(number).unwrap_or(u32::MAX)
+        })
     }
 
-    pub(super) fn millis(&mut self, name: &str, default: u32) -> Duration {
-        Duration::from_millis(self.count(name, default).into())
+    pub(super) fn millis(&mut self, variable: &Variable) -> Duration {
+        Duration::from_millis(self.count(variable).into())
     }
 
-    /// Reads a number by its full name. A number outside of `range` counts as not set.
-    pub(super) fn number_within(
-        &mut self,
-        variable: &str,
-        range: RangeInclusive<u64>,
-        default: u64,
-    ) -> u64 {
+    pub(super) fn seconds(&mut self, variable: &Variable) -> Duration {
+        Duration::from_secs(self.count(variable).into())
+    }
+
+    /// Reads a number. One outside of the variable's range counts as not set.
+    pub(super) fn number_within(&mut self, variable: &Variable) -> u64 {
+        let default = variable.number().into();
         let Some(number) = self.number(variable) else {
             return default;
         };
-        if range.contains(&number) {
-            return number;
+        match variable.range {
+            Some((least, most)) if !(least..=most).contains(&number) => {
+                let text = format!("is not between {least} and {most}; using the default");
+                self.warning(variable, &text);
+                default
+            }
+            _ => number,
         }
-        let (least, most) = range.into_inner();
-        self.warnings.push(format!(
-            "{variable} is not between {least} and {most}; using the default"
-        ));
-        default
     }
 
-    /// Reads a number by its full name. Returns `None` if it is not set, not a number, zero or negative.
-    pub(super) fn number(&mut self, variable: &str) -> Option<u64> {
-        let text = (self.get)(variable).filter(|text| !text.is_empty())?;
+    /// Reads a number. Returns `None` if it is not set, not a number, zero or negative.
+    pub(super) fn number(&mut self, variable: &Variable) -> Option<u64> {
+        let text = self.text(variable)?;
         let parsed = parse_int(&text);
         let used = parsed
             .and_then(|number| u64::try_from(number.value).ok())
@@ -151,14 +155,9 @@ impl<G: Fn(&str) -> Option<String>> EnvReader<G> {
             }
             _ => return used,
         };
-        self.warnings.push(format!("{variable} {warning}"));
+        self.warning(variable, &warning);
         used
     }
-}
-
-/// The name of the variable with its prefix.
-pub(super) fn full_name(name: &str) -> String {
-    format!("{PREFIX}{name}")
 }
 
 pub(super) fn is_http(url: &str) -> bool {

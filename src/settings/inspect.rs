@@ -1,6 +1,6 @@
 //! The settings of `component inspect`: the few variables of a step that decrypting a body and looking into a queue need.
 
-use super::{SettingsError, env_reader::EnvReader};
+use super::{SettingsError, env_reader::EnvReader, variables as vars};
 use secrecy::SecretString;
 
 /// What payloads are encrypted with.
@@ -40,7 +40,7 @@ impl QueueSettings {
         let uri = reader.amqp_uri();
         let queue = match queue {
             Some(queue) => queue.to_owned(),
-            None => reader.required("LISTEN_MESSAGES_ON"),
+            None => reader.required(&vars::LISTEN_MESSAGES_ON),
         };
         no_problems(reader.problems).map(|()| Self { uri, queue })
     }

@@ -1,27 +1,27 @@
 //! The settings of the log. Reading them cannot fail, because the log has to report every other error.
 
-use super::env_reader::full_name;
+use super::{variable::Variable, variables as vars};
 use crate::protocol::truncated;
 use tracing::level_filters::LevelFilter;
 
 /// Variables that are on every log line when they are set (wire-contract: Variables without the prefix).
-const CONTEXT: [&str; 16] = [
-    "API_USERNAME",
-    "COMP_ID",
-    "COMP_NAME",
-    "CONTAINER_ID",
-    "CONTRACT_ID",
-    "EXEC_ID",
-    "EXEC_TYPE",
-    "EXECUTION_RESULT_ID",
-    "FLOW_ID",
-    "FLOW_VERSION",
-    "FUNCTION",
-    "STEP_ID",
-    "TASK_USER_EMAIL",
-    "TENANT_ID",
-    "USER_ID",
-    "WORKSPACE_ID",
+const CONTEXT: [&Variable; 16] = [
+    &vars::API_USERNAME,
+    &vars::COMP_ID,
+    &vars::COMP_NAME,
+    &vars::CONTAINER_ID,
+    &vars::CONTRACT_ID,
+    &vars::EXEC_ID,
+    &vars::EXEC_TYPE,
+    &vars::EXECUTION_RESULT_ID,
+    &vars::FLOW_ID,
+    &vars::FLOW_VERSION,
+    &vars::FUNCTION,
+    &vars::STEP_ID,
+    &vars::TASK_USER_EMAIL,
+    &vars::TENANT_ID,
+    &vars::USER_ID,
+    &vars::WORKSPACE_ID,
 ];
 
 /// What an item of `LOG_LEVEL` must be.
@@ -75,22 +75,22 @@ impl LogSettings {
     /// ```
     #[must_use]
     pub fn read(get: impl Fn(&str) -> Option<String>) -> Self {
-        let set = |name: &str| get(name).filter(|text| !text.is_empty());
-        let terminal = set("TERM");
+        let set = |variable: &Variable| get(variable.name).filter(|text| !text.is_empty());
+        let terminal = set(&vars::TERM);
         let mut this = Self {
             level: LevelFilter::INFO,
             targets: Vec::new(),
             format: None,
-            colours: set("NO_COLOR").is_none() && terminal.is_some_and(|name| name != "dumb"),
+            colours: set(&vars::NO_COLOR).is_none() && terminal.is_some_and(|name| name != "dumb"),
             context: CONTEXT
                 .iter()
-                .filter_map(|name| Some((full_name(name), set(&full_name(name))?)))
+                .filter_map(|variable| Some((variable.name.to_owned(), set(variable)?)))
                 .collect(),
-            tag: set(&full_name("FLOW_ID")),
+            tag: set(&vars::FLOW_ID),
             warnings: Vec::new(),
         };
-        this.read_levels(&set("LOG_LEVEL").unwrap_or_default());
-        this.read_format(set(&full_name("LOG_FORMAT")).as_deref());
+        this.read_levels(&set(&vars::LOG_LEVEL).unwrap_or_default());
+        this.read_format(set(&vars::ELASTICIO_LOG_FORMAT).as_deref());
         this
     }
 
@@ -125,7 +125,7 @@ impl LogSettings {
             Some(_) => {
                 let warning =
                     "must be bunyan or pretty; without it, lines are pretty in a terminal";
-                let warning = format!("{} {warning}", full_name("LOG_FORMAT"));
+                let warning = format!("{} {warning}", vars::ELASTICIO_LOG_FORMAT.name);
                 self.warnings.push(warning);
                 None
             }

@@ -22,6 +22,8 @@ pub(crate) mod template;
 mod tests;
 mod tls;
 mod trace;
+mod variable;
+mod variables;
 
 pub(crate) use cpu_limit::container_cpus;
 pub use env_reader::{InvalidVariable, SettingsError};
@@ -33,6 +35,10 @@ pub use oauth::{OAuthMode, UnknownOAuthMode};
 pub use service::{Method, ResultTarget, ServiceSettings, ServiceStart};
 pub use tls::{NamedFile, TlsSettings};
 pub(crate) use trace::{Sampling, TraceSettings};
+#[doc(hidden)]
+pub use variable::{IfUnset, Kind, Section, Variable};
+#[doc(hidden)]
+pub use variables::VARIABLES;
 
 use crate::protocol::StepIdentity;
 use secrecy::SecretString;
@@ -68,7 +74,7 @@ fn is_platform_variable(name: &str) -> bool {
 /// ```
 pub fn component_path(get: impl Fn(&str) -> Option<String>) -> PathBuf {
     // The value is relative, even if it begins with a slash.
-    get("ELASTICIO_COMPONENT_PATH")
+    get(variables::COMPONENT_PATH.name)
         .unwrap_or_default()
         .trim_start_matches('/')
         .into()

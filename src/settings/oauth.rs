@@ -1,10 +1,7 @@
 //! The settings of OAuth2 credentials: when to refresh, and whether replicas use a lock. Both variables are our own.
 
-use super::env_reader::EnvReader;
+use super::{env_reader::EnvReader, variables as vars};
 use std::{fmt, str::FromStr};
-
-/// `OAUTH_MODE` without the prefix.
-pub(super) const MODE: &str = "OAUTH_MODE";
 
 /// When access tokens are refreshed.
 ///
@@ -79,13 +76,15 @@ impl fmt::Display for OAuthMode {
 impl<G: Fn(&str) -> Option<String>> EnvReader<G> {
     /// Reads `OAUTH_MODE`. Without it, the component's choice applies.
     pub(super) fn oauth_mode(&self) -> Result<Option<OAuthMode>, UnknownOAuthMode> {
-        self.text(MODE).map(|text| text.parse()).transpose()
+        self.text(&vars::OAUTH_MODE)
+            .map(|text| text.parse())
+            .transpose()
     }
 
     /// Reads `OAUTH_MODE`, and records a problem if it is unknown.
     pub(super) fn oauth_mode_or_problem(&mut self) -> Option<OAuthMode> {
         self.oauth_mode().unwrap_or_else(|unknown| {
-            self.problem(MODE, &unknown.to_string());
+            self.problem(&vars::OAUTH_MODE, &unknown.to_string());
             None
         })
     }
@@ -93,12 +92,12 @@ impl<G: Fn(&str) -> Option<String>> EnvReader<G> {
     /// Reads `OAUTH_LOCK`: whether replicas use the lock on the broker. A typing error is a problem rather than one of
     /// both: without the lock, replicas could lose rotating tokens.
     pub(super) fn oauth_lock(&mut self) -> bool {
-        match self.text("OAUTH_LOCK").as_deref() {
+        match self.text(&vars::OAUTH_LOCK).as_deref() {
             None | Some("broker") => true,
             Some("off") => false,
             Some(_) => {
                 self.problem(
-                    "OAUTH_LOCK",
+                    &vars::OAUTH_LOCK,
                     "must be `broker` (the same as not set) or `off`",
                 );
                 true

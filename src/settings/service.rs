@@ -5,8 +5,9 @@
 
 use super::{
     ApiSettings, OAuthMode, ObjectStorageSettings,
-    env_reader::{EnvReader, full_name, without_trailing_slashes},
-    oauth,
+    env_reader::{EnvReader, without_trailing_slashes},
+    variable::Variable,
+    variables as vars,
 };
 use crate::protocol::{Json, StepIdentity};
 use secrecy::SecretString;
@@ -98,13 +99,13 @@ impl ServiceSettings {
     /// ```
     pub fn read(method: Option<&str>, get: impl Fn(&str) -> Option<String>) -> ServiceStart {
         let mut reader = EnvReader::new(get);
-        let Some(url) = reader.text("POST_RESULT_URL") else {
-            return ServiceStart::NoResultTarget(missing("POST_RESULT_URL"));
+        let Some(url) = reader.text(&vars::POST_RESULT_URL) else {
+            return ServiceStart::NoResultTarget(missing(&vars::POST_RESULT_URL));
         };
         let target = ResultTarget {
             url: url.into(),
-            attempts: reader.count("API_REQUEST_RETRY_ATTEMPTS", 3),
-            retry_delay: reader.millis("API_REQUEST_RETRY_DELAY", 100),
+            attempts: reader.count(&vars::API_REQUEST_RETRY_ATTEMPTS),
+            retry_delay: reader.millis(&vars::API_REQUEST_RETRY_DELAY),
         };
         match reader.service(method, &target) {
             Ok(settings) => ServiceStart::Ready(target, Box::new(settings)),
@@ -120,14 +121,14 @@ impl<G: Fn(&str) -> Option<String>> EnvReader<G> {
         target: &ResultTarget,
     ) -> Result<ServiceSettings, String> {
         let name = MethodName::parse(method)?;
-        let config = Json::from_text(self.provided("CFG")?.into())
+        let config = Json::from_text(self.provided(&vars::CFG)?.into())
             .ok()
             .and_then(|json| json.parse().ok());
         let config = config.ok_or("Unable to parse CFG")?;
         let api = ApiSettings {
-            uri: without_trailing_slashes(&self.provided("API_URI")?),
-            username: self.provided("API_USERNAME")?,
-            key: self.provided("API_KEY")?.into(),
+            uri: without_trailing_slashes(&self.provided(&vars::API_URI)?),
+            username: self.provided(&vars::API_USERNAME)?,
+            key: self.provided(&vars::API_KEY)?.into(),
             // A user waits for the result, so requests to the API and to object storage are retried only a few times.
             attempts: Some(target.attempts),
             retry_delay: Some(target.retry_delay),
@@ -136,7 +137,7 @@ impl<G: Fn(&str) -> Option<String>> EnvReader<G> {
         let method = self.method(name)?;
         let oauth_mode = self
             .oauth_mode()
-            .map_err(|unknown| format!("{} {unknown}", full_name(oauth::MODE)))?;
+            .map_err(|unknown| format!("{} {unknown}", vars::OAUTH_MODE.name))?;
         let object_storage = self.object_storage();
         let object_storage = object_storage.map(|storage| ObjectStorageSettings {
             retries: storage.retries.or(Some(2)),
@@ -158,30 +159,30 @@ impl<G: Fn(&str) -> Option<String>> EnvReader<G> {
         Ok(match name {
             MethodName::VerifyCredentials => Method::VerifyCredentials,
             MethodName::GetMetaModel => Method::GetMetaModel {
-                function: self.provided("ACTION_OR_TRIGGER")?,
+                function: self.provided(&vars::ACTION_OR_TRIGGER)?,
             },
             MethodName::SelectModel => Method::SelectModel {
-                function: self.provided("ACTION_OR_TRIGGER")?,
-                model: self.provided("GET_MODEL_METHOD")?,
+                function: self.provided(&vars::ACTION_OR_TRIGGER)?,
+                model: self.provided(&vars::GET_MODEL_METHOD)?,
             },
         })
     }
 
-    fn provided(&self, name: &str) -> Result<String, String> {
-        self.text(name).ok_or_else(|| missing(name))
+    fn provided(&self, variable: &Variable) -> Result<String, String> {
+        self.text(variable).ok_or_else(|| missing(variable))
     }
 
     fn partial_identity(&self) -> StepIdentity {
-        let known = |name| self.text(name).unwrap_or_default();
+        let known = |variable| self.text(variable).unwrap_or_default();
         StepIdentity {
-            flow_id: known("FLOW_ID"),
-            exec_id: known("EXEC_ID"),
-            step_id: known("STEP_ID"),
-            container_id: known("CONTAINER_ID"),
-            workspace_id: known("WORKSPACE_ID"),
-            user_id: known("USER_ID"),
-            comp_id: known("COMP_ID"),
-            function: known("FUNCTION"),
+            flow_id: known(&vars::FLOW_ID),
+            exec_id: known(&vars::EXEC_ID),
+            step_id: known(&vars::STEP_ID),
+            container_id: known(&vars::CONTAINER_ID),
+            workspace_id: known(&vars::WORKSPACE_ID),
+            user_id: known(&vars::USER_ID),
+            comp_id: known(&vars::COMP_ID),
+            function: known(&vars::FUNCTION),
         }
     }
 }
@@ -210,6 +211,6 @@ impl MethodName {
     }
 }
 
-fn missing(name: &str) -> String {
-    format!("{} is not provided", full_name(name))
+fn missing(variable: &Variable) -> String {
+    format!("{} is not provided", variable.name)
 }

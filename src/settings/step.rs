@@ -2,14 +2,14 @@
 //! variables, wire-contract: Variables copied into headers, wire-contract: Variables without the prefix).
 
 use super::{
-    AmqpSettings, ApiSettings, MemoryShares, Mode, OUTGOING_MESSAGE_SIZE_LIMIT,
-    ObjectStorageSettings, RateSettings, RunSettings, Settings, SettingsError,
-    env_reader::{
-        EnvReader, InvalidVariable, PREFIX, full_name, is_http, without_trailing_slashes,
-    },
+    AmqpSettings, ApiSettings, MemoryShares, Mode, ObjectStorageSettings, RateSettings,
+    RunSettings, Settings, SettingsError,
+    env_reader::{EnvReader, InvalidVariable, PREFIX, is_http, without_trailing_slashes},
     memory_limit::parse_size,
     parse::camel_case,
     tls::proxy_warnings,
+    variable::Variable,
+    variables as vars,
 };
 use crate::protocol::StepIdentity;
 use secrecy::{ExposeSecret, SecretString};
@@ -49,10 +49,10 @@ impl Settings {
         let api = reader.api();
         let object_storage = reader.object_storage();
         let additional_headers = reader.additional_headers();
-        let webhook_uri = reader.text("FLOW_WEBHOOK_URI");
+        let webhook_uri = reader.text(&vars::FLOW_WEBHOOK_URI);
         let oauth_mode = reader.oauth_mode_or_problem();
         reader.warnings.extend(proxy_warnings(&reader.get));
-        let mode = if reader.flag("HOOK_SHUTDOWN") {
+        let mode = if reader.flag(&vars::HOOK_SHUTDOWN) {
             Mode::ShutdownHook
         } else {
             Mode::Run(Box::new(reader.run(object_storage.is_some())))
@@ -74,27 +74,27 @@ impl Settings {
 impl<G: Fn(&str) -> Option<String>> EnvReader<G> {
     fn required_identity(&mut self) -> StepIdentity {
         StepIdentity {
-            flow_id: self.required("FLOW_ID"),
-            exec_id: self.required("EXEC_ID"),
-            step_id: self.required("STEP_ID"),
-            container_id: self.required("CONTAINER_ID"),
-            workspace_id: self.required("WORKSPACE_ID"),
-            user_id: self.required("USER_ID"),
-            comp_id: self.required("COMP_ID"),
-            function: self.required("FUNCTION"),
+            flow_id: self.required(&vars::FLOW_ID),
+            exec_id: self.required(&vars::EXEC_ID),
+            step_id: self.required(&vars::STEP_ID),
+            container_id: self.required(&vars::CONTAINER_ID),
+            workspace_id: self.required(&vars::WORKSPACE_ID),
+            user_id: self.required(&vars::USER_ID),
+            comp_id: self.required(&vars::COMP_ID),
+            function: self.required(&vars::FUNCTION),
         }
     }
 
     fn api(&mut self) -> ApiSettings {
         ApiSettings {
-            uri: self.required_http_url("API_URI"),
-            username: self.required("API_USERNAME"),
-            key: self.required_secret("API_KEY"),
-            attempts: self.if_set("API_REQUEST_RETRY_ATTEMPTS", |reader, name| {
-                reader.count(name, 3)
+            uri: self.required_http_url(&vars::API_URI),
+            username: self.required(&vars::API_USERNAME),
+            key: self.required_secret(&vars::API_KEY),
+            attempts: self.if_set(&vars::API_REQUEST_RETRY_ATTEMPTS, |reader, name| {
+                reader.count(name)
             }),
-            retry_delay: self.if_set("API_REQUEST_RETRY_DELAY", |reader, name| {
-                reader.millis(name, 100)
+            retry_delay: self.if_set(&vars::API_REQUEST_RETRY_DELAY, |reader, name| {
+                reader.millis(name)
             }),
             configuration_limit: self.configuration_limit(),
         }
@@ -102,16 +102,15 @@ impl<G: Fn(&str) -> Option<String>> EnvReader<G> {
 
     /// The largest step, account or secret that is read, in bytes.
     pub(super) fn configuration_limit(&mut self) -> usize {
-        self.count("CONFIGURATION_SIZE_LIMIT", 32 << 20) as usize
+        self.count(&vars::CONFIGURATION_SIZE_LIMIT) as usize
     }
 
     /// The settings of object storage, if both its URI and its token are set. The names of `REQUEST_*` come from the
     /// platform's storage client and have no prefix.
     pub(super) fn object_storage(&mut self) -> Option<ObjectStorageSettings> {
-        let retries = (self.get)("REQUEST_MAX_RETRY").filter(|text| !text.is_empty());
-        let retries = retries.map(|_| self.number_within("REQUEST_MAX_RETRY", 1..=4, 2));
-        let timeout = self.number_within("REQUEST_TIMEOUT", 500..=20_000, 10_000);
-        let size_limit = self.number(&full_name("OBJECT_STORAGE_SIZE_LIMIT"));
+        let retries = self.if_set(&vars::REQUEST_MAX_RETRY, Self::number_within);
+        let timeout = self.number_within(&vars::REQUEST_TIMEOUT);
+        let size_limit = self.number(&vars::OBJECT_STORAGE_SIZE_LIMIT);
         let size_limit = size_limit.map_or_else(
             || self.memory().largest_body(),
             |limit| usize::try_from(limit).unwrap_or(usize::MAX),
@@ -128,8 +127,8 @@ impl<G: Fn(&str) -> Option<String>> EnvReader<G> {
 
     /// Reads the URI and the token of object storage. If only one of them is usable, a warning gives the reason.
     fn object_storage_access(&mut self) -> Option<(String, String)> {
-        const URI: &str = "OBJECT_STORAGE_URI";
-        const TOKEN: &str = "OBJECT_STORAGE_TOKEN";
+        const URI: &Variable = &vars::OBJECT_STORAGE_URI;
+        const TOKEN: &Variable = &vars::OBJECT_STORAGE_TOKEN;
         let (variable, warning) = match (self.text(URI), self.text(TOKEN)) {
             (Some(uri), Some(token)) if is_http(&uri) => return Some((uri, token)),
             (None, None) => return None,
@@ -153,7 +152,9 @@ impl<G: Fn(&str) -> Option<String>> EnvReader<G> {
     /// The header names and values of the variables that `ADDITIONAL_VARS_FOR_HEADERS` lists, without those that are not
     /// set.
     fn additional_headers(&self) -> Vec<(String, String)> {
-        let list = self.text("ADDITIONAL_VARS_FOR_HEADERS").unwrap_or_default();
+        let list = self
+            .text(&vars::ADDITIONAL_VARS_FOR_HEADERS)
+            .unwrap_or_default();
         let names = list
             .split(',')
             .map(str::trim)
@@ -170,10 +171,10 @@ impl<G: Fn(&str) -> Option<String>> EnvReader<G> {
         let amqp = self.amqp();
         let (crypto_password, crypto_iv) = self.crypto();
         let input_is_error = self.input_is_error();
-        let emit_lightweight = self.flag("EMIT_LIGHTWEIGHT_MESSAGE");
+        let emit_lightweight = self.flag(&vars::EMIT_LIGHTWEIGHT_MESSAGE);
         if emit_lightweight && !has_object_storage {
             self.warning(
-                "EMIT_LIGHTWEIGHT_MESSAGE",
+                &vars::EMIT_LIGHTWEIGHT_MESSAGE,
                 "is set but object storage is not; large messages will fail",
             );
         }
@@ -181,35 +182,33 @@ impl<G: Fn(&str) -> Option<String>> EnvReader<G> {
             amqp,
             crypto_password,
             crypto_iv,
-            protocol_version: self.count("PROTOCOL_VERSION", 1).into(),
+            protocol_version: self.count(&vars::PROTOCOL_VERSION).into(),
             input_is_error,
-            startup_required: self.flag("STARTUP_REQUIRED"),
-            no_self_passthrough: self.flag("NO_SELF_PASSTRHOUGH"),
-            error_replies: !self.flag("NO_ERROR_REPLIES"),
+            startup_required: self.flag(&vars::STARTUP_REQUIRED),
+            no_self_passthrough: self.flag(&vars::NO_SELF_PASSTRHOUGH),
+            error_replies: !self.flag(&vars::NO_ERROR_REPLIES),
             emit_lightweight,
-            lightweight_threshold: self.count("OBJECT_STORAGE_SIZE_THRESHOLD", 1_048_576) as usize,
-            outgoing_size_limit: self
-                .count("OUTGOING_MESSAGE_SIZE_LIMIT", OUTGOING_MESSAGE_SIZE_LIMIT)
-                as usize,
+            lightweight_threshold: self.count(&vars::OBJECT_STORAGE_SIZE_THRESHOLD) as usize,
+            outgoing_size_limit: self.count(&vars::OUTGOING_MESSAGE_SIZE_LIMIT) as usize,
             rates: RateSettings {
-                data: self.count("DATA_RATE_LIMIT", 10),
-                error: self.count("ERROR_RATE_LIMIT", 2),
-                snapshot: self.count("SNAPSHOT_RATE_LIMIT", 2),
-                interval: self.millis("RATE_INTERVAL", 100),
+                data: self.count(&vars::DATA_RATE_LIMIT),
+                error: self.count(&vars::ERROR_RATE_LIMIT),
+                snapshot: self.count(&vars::SNAPSHOT_RATE_LIMIT),
+                interval: self.millis(&vars::RATE_INTERVAL),
             },
             oauth_lock: self.oauth_lock(),
             process_timeout: self
-                .number(&full_name("PROCESS_TIMEOUT"))
+                .number(&vars::PROCESS_TIMEOUT)
                 .map(Duration::from_millis),
-            deduplicate: self.flag("DEDUPLICATE"),
+            deduplicate: self.flag(&vars::DEDUPLICATE),
             health_port: self.health_port(),
-            shutdown_timeout: Duration::from_secs(self.count("SHUTDOWN_TIMEOUT", 25).into()),
+            shutdown_timeout: self.seconds(&vars::SHUTDOWN_TIMEOUT),
         }
     }
 
     /// A value that is no port is a problem, and not a warning: without the server an orchestrator would stop the process.
     fn health_port(&mut self) -> Option<u16> {
-        const PORT: &str = "HEALTH_PORT";
+        const PORT: &Variable = &vars::HEALTH_PORT;
         let text = self.text(PORT)?;
         let port = text.parse().ok().filter(|port| *port > 0);
         if port.is_none() {
@@ -220,19 +219,19 @@ impl<G: Fn(&str) -> Option<String>> EnvReader<G> {
 
     /// The password and the initialisation vector of all payloads.
     pub(super) fn crypto(&mut self) -> (SecretString, SecretString) {
-        let password = self.required_secret("MESSAGE_CRYPTO_PASSWORD");
-        let iv = self.required_secret("MESSAGE_CRYPTO_IV");
+        let password = self.required_secret(&vars::MESSAGE_CRYPTO_PASSWORD);
+        let iv = self.required_secret(&vars::MESSAGE_CRYPTO_IV);
         if !matches!(iv.expose_secret().len(), 0 | 16) {
-            self.problem("MESSAGE_CRYPTO_IV", "must be 16 bytes long");
+            self.problem(&vars::MESSAGE_CRYPTO_IV, "must be 16 bytes long");
         }
         (password, iv)
     }
 
     fn input_is_error(&mut self) -> bool {
-        let format = self.lowercase("INPUT_FORMAT");
+        let format = self.lowercase(&vars::INPUT_FORMAT);
         if !matches!(&*format, "" | "default" | "error") {
             self.warning(
-                "INPUT_FORMAT",
+                &vars::INPUT_FORMAT,
                 "must be `default` or `error`; using `default`",
             );
         }
@@ -240,10 +239,13 @@ impl<G: Fn(&str) -> Option<String>> EnvReader<G> {
     }
 
     pub(super) fn amqp_uri(&mut self) -> SecretString {
-        let uri = self.required_secret("AMQP_URI");
+        let uri = self.required_secret(&vars::AMQP_URI);
         let text = uri.expose_secret();
         if !text.is_empty() && !text.starts_with("amqp://") && !text.starts_with("amqps://") {
-            self.problem("AMQP_URI", "must be a broker URL: amqp://… or amqps://…");
+            self.problem(
+                &vars::AMQP_URI,
+                "must be a broker URL: amqp://… or amqps://…",
+            );
         }
         uri
     }
@@ -251,41 +253,41 @@ impl<G: Fn(&str) -> Option<String>> EnvReader<G> {
     fn amqp(&mut self) -> AmqpSettings {
         AmqpSettings {
             uri: self.amqp_uri(),
-            queue: self.required("LISTEN_MESSAGES_ON"),
-            exchange: self.required("PUBLISH_MESSAGES_TO"),
-            data_key: self.required("DATA_ROUTING_KEY"),
-            error_key: self.required("ERROR_ROUTING_KEY"),
-            rebound_key: self.required("REBOUND_ROUTING_KEY"),
-            snapshot_key: self.required("SNAPSHOT_ROUTING_KEY"),
-            update_keys_key: self.text("UPDATE_KEYS_ROUTING_KEY"),
+            queue: self.required(&vars::LISTEN_MESSAGES_ON),
+            exchange: self.required(&vars::PUBLISH_MESSAGES_TO),
+            data_key: self.required(&vars::DATA_ROUTING_KEY),
+            error_key: self.required(&vars::ERROR_ROUTING_KEY),
+            rebound_key: self.required(&vars::REBOUND_ROUTING_KEY),
+            snapshot_key: self.required(&vars::SNAPSHOT_ROUTING_KEY),
+            update_keys_key: self.text(&vars::UPDATE_KEYS_ROUTING_KEY),
             prefetch: self.prefetch(),
             memory: self.checked_memory(),
-            persistent: self.flag("AMQP_PERSISTENT_MESSAGES"),
-            rebound_initial_expiration: self.millis("REBOUND_INITIAL_EXPIRATION", 15_000),
-            rebound_limit: self.count("REBOUND_LIMIT", 20),
-            publish_retry_delay: self.millis("AMQP_PUBLISH_RETRY_DELAY", 100),
-            publish_max_retry_delay: self.millis("AMQP_PUBLISH_MAX_RETRY_DELAY", 300_000),
-            publish_attempts: Some(self.count("AMQP_PUBLISH_RETRY_ATTEMPTS", 0))
+            persistent: self.flag(&vars::AMQP_PERSISTENT_MESSAGES),
+            rebound_initial_expiration: self.millis(&vars::REBOUND_INITIAL_EXPIRATION),
+            rebound_limit: self.count(&vars::REBOUND_LIMIT),
+            publish_retry_delay: self.millis(&vars::AMQP_PUBLISH_RETRY_DELAY),
+            publish_max_retry_delay: self.millis(&vars::AMQP_PUBLISH_MAX_RETRY_DELAY),
+            publish_attempts: self
+                .if_set(&vars::AMQP_PUBLISH_RETRY_ATTEMPTS, Self::count)
                 .filter(|attempts| *attempts > 0),
             unbound_is_error: self.unbound_is_error(),
-            binding_timeout: Duration::from_secs(self.count("BINDING_TIMEOUT", 30).into()),
-            refusal_timeout: Duration::from_secs(self.count("REFUSAL_TIMEOUT", 60).into()),
-            connect_retries: self.count("AMQP_RECONNECT_ATTEMPTS", 3),
-            connect_retry_delay: self.millis("AMQP_RECONNECT_TIMEOUT", 100),
+            binding_timeout: self.seconds(&vars::BINDING_TIMEOUT),
+            refusal_timeout: self.seconds(&vars::REFUSAL_TIMEOUT),
+            connect_retries: self.count(&vars::AMQP_RECONNECT_ATTEMPTS),
+            connect_retry_delay: self.millis(&vars::AMQP_RECONNECT_TIMEOUT),
         }
     }
 
     /// The memory that the process may use, and how it is shared.
     fn memory(&self) -> MemoryShares {
-        let limit = self.text("MEMORY_LIMIT");
+        let limit = self.text(&vars::MEMORY_LIMIT);
         MemoryShares::new(limit.as_deref().and_then(parse_size))
     }
 
     fn checked_memory(&mut self) -> MemoryShares {
-        let limit = self.text("MEMORY_LIMIT");
+        let limit = self.text(&vars::MEMORY_LIMIT);
         if limit.is_some_and(|limit| parse_size(&limit).is_none()) {
-            self.warning(
-                "MEMORY_LIMIT",
+            self.warning(&vars::MEMORY_LIMIT,
                 "must be a number of megabytes, or have the unit M or G; using the container's limit",
             );
         }
@@ -293,10 +295,10 @@ impl<G: Fn(&str) -> Option<String>> EnvReader<G> {
     }
 
     fn unbound_is_error(&mut self) -> bool {
-        let meaning = self.lowercase("UNBOUND_ROUTING_KEYS");
+        let meaning = self.lowercase(&vars::UNBOUND_ROUTING_KEYS);
         if !matches!(&*meaning, "" | "end-of-flow" | "error") {
             self.warning(
-                "UNBOUND_ROUTING_KEYS",
+                &vars::UNBOUND_ROUTING_KEYS,
                 "must be `end-of-flow` or `error`; using `end-of-flow`",
             );
         }
@@ -304,10 +306,10 @@ impl<G: Fn(&str) -> Option<String>> EnvReader<G> {
     }
 
     fn prefetch(&mut self) -> u16 {
-        let prefetch = self.count("RABBITMQ_PREFETCH_SAILOR", 1);
+        let prefetch = self.count(&vars::RABBITMQ_PREFETCH_SAILOR);
         u16::try_from(prefetch).unwrap_or_else(|_| {
             self.warning(
-                "RABBITMQ_PREFETCH_SAILOR",
+                &vars::RABBITMQ_PREFETCH_SAILOR,
                 "is above 65535, the protocol's maximum; using 65535",
             );
             u16::MAX
@@ -315,7 +317,7 @@ impl<G: Fn(&str) -> Option<String>> EnvReader<G> {
     }
 
     /// Reads a text in lower case; the empty text if it is not set.
-    fn lowercase(&self, name: &str) -> String {
-        self.text(name).unwrap_or_default().to_ascii_lowercase()
+    fn lowercase(&self, variable: &Variable) -> String {
+        self.text(variable).unwrap_or_default().to_ascii_lowercase()
     }
 }

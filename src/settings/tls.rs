@@ -2,24 +2,12 @@
 //!
 //! Two kinds of variables are read elsewhere. `SSL_CERT_FILE` and `SSL_CERT_DIR` replace the system's trusted
 //! certificates; the certificate loader reads them. `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`, in upper or
-//! lower case, are read by the HTTP client.
+//! lower case, are read by the HTTP client, with `NO_PROXY`.
 
-use super::env_reader::full_name;
+use super::{variable::Variable, variables as vars};
 use std::path::PathBuf;
 
-const CA_CERTS: &str = "CA_CERTS";
-/// Without the prefix, as Node reads it.
-const NODE_EXTRA_CA_CERTS: &str = "NODE_EXTRA_CA_CERTS";
-const CLIENT_CERT: &str = "AMQP_CLIENT_CERT";
-const CLIENT_KEY: &str = "AMQP_CLIENT_KEY";
-const PROXIES: [&str; 6] = [
-    "HTTPS_PROXY",
-    "https_proxy",
-    "HTTP_PROXY",
-    "http_proxy",
-    "ALL_PROXY",
-    "all_proxy",
-];
+const PROXIES: [&Variable; 3] = [&vars::HTTPS_PROXY, &vars::HTTP_PROXY, &vars::ALL_PROXY];
 
 /// A file that a variable names.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,16 +41,17 @@ impl TlsSettings {
     /// assert_eq!(settings.ca_certs[0].path.to_str(), Some("/ca.pem"));
     /// ```
     pub fn read(get: impl Fn(&str) -> Option<String>) -> Self {
-        let file = |variable: String| {
-            let path = get(&variable).filter(|text| !text.is_empty())?.into();
+        let file = |variable: &Variable| {
+            let path = get(variable.name).filter(|text| !text.is_empty())?.into();
+            let variable = variable.name.to_owned();
             Some(NamedFile { variable, path })
         };
-        let trusted = [full_name(CA_CERTS), NODE_EXTRA_CA_CERTS.to_owned()];
-        let system = ["SSL_CERT_FILE", "SSL_CERT_DIR"].map(str::to_owned);
+        let trusted = [&vars::ELASTICIO_CA_CERTS, &vars::NODE_EXTRA_CA_CERTS];
+        let system = [&vars::SSL_CERT_FILE, &vars::SSL_CERT_DIR];
         Self {
             ca_certs: trusted.into_iter().filter_map(&file).collect(),
-            client_cert: file(full_name(CLIENT_CERT)),
-            client_key: file(full_name(CLIENT_KEY)),
+            client_cert: file(&vars::AMQP_CLIENT_CERT),
+            client_key: file(&vars::AMQP_CLIENT_KEY),
             system: system.into_iter().filter_map(&file).collect(),
         }
     }
@@ -70,11 +59,14 @@ impl TlsSettings {
 
 /// Returns a warning for each variable of a proxy that is not the URL of one. The HTTP client ignores such a variable.
 pub(super) fn proxy_warnings(get: impl Fn(&str) -> Option<String>) -> Vec<String> {
-    let is_wrong = |name: &&str| {
+    let is_wrong = |name: &String| {
         let text = get(name).unwrap_or_default();
         !text.is_empty() && !is_proxy(&text)
     };
-    let wrong = PROXIES.iter().copied().filter(is_wrong);
+    let names = PROXIES
+        .iter()
+        .flat_map(|proxy| [proxy.name.to_owned(), proxy.name.to_lowercase()]);
+    let wrong = names.filter(is_wrong);
     wrong
         .map(|name| {
             format!("{name} is not the URL of a proxy, such as http://proxy:3128; it is ignored")

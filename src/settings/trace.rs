@@ -2,7 +2,11 @@
 //! (<https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/>). A value that is wrong is a warning,
 //! as that specification wants it: a step does not stop for its traces.
 
-use super::env_reader::{EnvReader, is_http};
+use super::{
+    env_reader::{EnvReader, is_http},
+    variable::Variable,
+    variables as vars,
+};
 use percent_encoding::percent_decode_str;
 use reqwest::{
     Url,
@@ -10,44 +14,38 @@ use reqwest::{
 };
 use std::{collections::BTreeMap, fmt, time::Duration};
 
-const ENDPOINT: [&str; 2] = [
-    "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
-    "OTEL_EXPORTER_OTLP_ENDPOINT",
+const ENDPOINT: [&Variable; 2] = [
+    &vars::EXPORTER_OTLP_TRACES_ENDPOINT,
+    &vars::EXPORTER_OTLP_ENDPOINT,
 ];
-const HEADERS: [&str; 2] = [
-    "OTEL_EXPORTER_OTLP_TRACES_HEADERS",
-    "OTEL_EXPORTER_OTLP_HEADERS",
+const HEADERS: [&Variable; 2] = [
+    &vars::EXPORTER_OTLP_TRACES_HEADERS,
+    &vars::EXPORTER_OTLP_HEADERS,
 ];
-const PROTOCOL: [&str; 2] = [
-    "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL",
-    "OTEL_EXPORTER_OTLP_PROTOCOL",
+const PROTOCOL: [&Variable; 2] = [
+    &vars::EXPORTER_OTLP_TRACES_PROTOCOL,
+    &vars::EXPORTER_OTLP_PROTOCOL,
 ];
-const COMPRESSION: [&str; 2] = [
-    "OTEL_EXPORTER_OTLP_TRACES_COMPRESSION",
-    "OTEL_EXPORTER_OTLP_COMPRESSION",
+const COMPRESSION: [&Variable; 2] = [
+    &vars::EXPORTER_OTLP_TRACES_COMPRESSION,
+    &vars::EXPORTER_OTLP_COMPRESSION,
 ];
-const TIMEOUT: [&str; 2] = [
-    "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT",
-    "OTEL_EXPORTER_OTLP_TIMEOUT",
+const TIMEOUT: [&Variable; 2] = [
+    &vars::EXPORTER_OTLP_TRACES_TIMEOUT,
+    &vars::EXPORTER_OTLP_TIMEOUT,
 ];
-const RESOURCE: &str = "OTEL_RESOURCE_ATTRIBUTES";
-const SAMPLER: &str = "OTEL_TRACES_SAMPLER";
-const SAMPLER_ARG: &str = "OTEL_TRACES_SAMPLER_ARG";
-
-/// The longest queue of spans. Its memory is taken at the start.
-const MAX_QUEUE: u64 = 16_384;
 
 /// The attribute with the name of the service.
 const SERVICE_NAME: &str = "service.name";
 /// The attributes that tell the step, and the platform's variables that they are from.
-const STEP: [(&str, &str); 7] = [
-    ("service.instance.id", "CONTAINER_ID"),
-    ("elasticio.workspace.id", "WORKSPACE_ID"),
-    ("elasticio.flow.id", "FLOW_ID"),
-    ("elasticio.execution.id", "EXEC_ID"),
-    ("elasticio.step.id", "STEP_ID"),
-    ("elasticio.component.id", "COMP_ID"),
-    ("elasticio.function", "FUNCTION"),
+const STEP: [(&str, &Variable); 7] = [
+    ("service.instance.id", &vars::CONTAINER_ID),
+    ("elasticio.workspace.id", &vars::WORKSPACE_ID),
+    ("elasticio.flow.id", &vars::FLOW_ID),
+    ("elasticio.execution.id", &vars::EXEC_ID),
+    ("elasticio.step.id", &vars::STEP_ID),
+    ("elasticio.component.id", &vars::COMP_ID),
+    ("elasticio.function", &vars::FUNCTION),
 ];
 
 /// Where traces go, and which.
@@ -120,50 +118,49 @@ impl<G: Fn(&str) -> Option<String>> EnvReader<G> {
             endpoint,
             headers: self.trace_headers(),
             gzip: self.trace_compression(),
-            timeout: Duration::from_millis(self.first_number(TIMEOUT).unwrap_or(10_000)),
+            timeout: self.trace_timeout(),
             sampling: self.sampling(),
             resource: self.resource(),
-            delay: Duration::from_millis(self.number("OTEL_BSP_SCHEDULE_DELAY").unwrap_or(5_000)),
-            queue: self.size("OTEL_BSP_MAX_QUEUE_SIZE", 2_048),
-            batch: self.size("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", 512),
+            delay: self.millis(&vars::BSP_SCHEDULE_DELAY),
+            queue: self.size(&vars::BSP_MAX_QUEUE_SIZE),
+            batch: self.size(&vars::BSP_MAX_EXPORT_BATCH_SIZE),
         })
     }
 
-    /// The value of a variable that has no prefix. An empty one counts as not set.
-    fn standard(&self, variable: &str) -> Option<String> {
-        (self.get)(variable).filter(|text| !text.trim().is_empty())
+    /// The value of a standard variable. White space counts as not set.
+    fn standard(&self, variable: &Variable) -> Option<String> {
+        self.text(variable).filter(|text| !text.trim().is_empty())
     }
 
     /// The first of these variables that is set, and its value. The variable for traces wins over the one for all signals.
-    fn first(&self, variables: [&'static str; 2]) -> Option<(&'static str, String)> {
+    fn first(&self, variables: [&'static Variable; 2]) -> Option<(&'static Variable, String)> {
         let mut set = variables
             .into_iter()
             .filter_map(|name| Some((name, self.standard(name)?)));
         set.next()
     }
 
-    fn first_number(&mut self, variables: [&'static str; 2]) -> Option<u64> {
-        let (variable, _) = self.first(variables)?;
-        self.number(variable)
+    fn trace_timeout(&mut self) -> Duration {
+        let set = self.first(TIMEOUT).map(|(variable, _)| variable);
+        self.millis(set.unwrap_or(TIMEOUT[1]))
     }
 
-    fn size(&mut self, variable: &str, default: usize) -> usize {
-        let number = self.number_within(variable, 1..=MAX_QUEUE, default as u64);
-        usize::try_from(number).unwrap_or(default)
+    fn size(&mut self, variable: &Variable) -> usize {
+        usize::try_from(self.number_within(variable)).unwrap_or(usize::MAX)
     }
 
     fn is_without_traces(&mut self) -> bool {
-        let disabled = self.standard("OTEL_SDK_DISABLED").unwrap_or_default();
+        let disabled = self.standard(&vars::SDK_DISABLED).unwrap_or_default();
         if disabled.trim().eq_ignore_ascii_case("true") {
             return true;
         }
-        let exporter = self.standard("OTEL_TRACES_EXPORTER").unwrap_or_default();
+        let exporter = self.standard(&vars::TRACES_EXPORTER).unwrap_or_default();
         match exporter.trim() {
             "" | "otlp" => false,
             "none" => true,
             _ => {
-                let warning = "OTEL_TRACES_EXPORTER can be otlp or none here; no traces are sent";
-                self.warnings.push(warning.to_owned());
+                let warning = "can be otlp or none here; no traces are sent";
+                self.warning(&vars::TRACES_EXPORTER, warning);
                 true
             }
         }
@@ -172,7 +169,7 @@ impl<G: Fn(&str) -> Option<String>> EnvReader<G> {
     fn trace_endpoint(&mut self) -> Option<Url> {
         let (variable, text) = self.first(ENDPOINT)?;
         let text = text.trim();
-        let url = if variable == ENDPOINT[0] {
+        let url = if variable.name == ENDPOINT[0].name {
             text.to_owned()
         } else {
             format!("{}/v1/traces", text.trim_end_matches('/'))
@@ -180,9 +177,10 @@ impl<G: Fn(&str) -> Option<String>> EnvReader<G> {
         let url = Some(url).filter(|url| is_http(url));
         let url = url.and_then(|url| Url::parse(&url).ok());
         if url.is_none() {
-            self.warnings.push(format!(
-                "{variable} must be a URL such as http://collector:4318; no traces are sent"
-            ));
+            self.warning(
+                variable,
+                "must be a URL such as http://collector:4318; no traces are sent",
+            );
         }
         url
     }
@@ -191,10 +189,8 @@ impl<G: Fn(&str) -> Option<String>> EnvReader<G> {
         if let Some((variable, text)) = self.first(PROTOCOL)
             && text.trim() != "http/protobuf"
         {
-            self.warnings.push(format!(
-                "{variable} names a protocol that is not supported; http/protobuf is used, for which a collector usually \
-                 listens on port 4318"
-            ));
+            self.warning(variable, "names a protocol that is not supported; http/protobuf is used, for which a collector usually \
+                 listens on port 4318");
         }
     }
 
@@ -204,8 +200,7 @@ impl<G: Fn(&str) -> Option<String>> EnvReader<G> {
         };
         let is_known = matches!(text.trim(), "gzip" | "none");
         if !is_known {
-            let warning = format!("{variable} can be gzip or none here; nothing is compressed");
-            self.warnings.push(warning);
+            self.warning(variable, "can be gzip or none here; nothing is compressed");
         }
         text.trim() == "gzip"
     }
@@ -221,16 +216,14 @@ impl<G: Fn(&str) -> Option<String>> EnvReader<G> {
         };
         let headers: Option<Vec<_>> = pairs(&text).map(|pair| pair.and_then(read)).collect();
         headers.unwrap_or_else(|| {
-            self.warnings.push(format!(
-                "{variable} must be a list such as name=value,name2=value2 with escapes like %20; no header is sent to the \
-                 collector"
-            ));
+            self.warning(variable, "must be a list such as name=value,name2=value2 with escapes like %20; no header is sent to the \
+                 collector");
             Vec::new()
         })
     }
 
     fn sampling(&mut self) -> Sampling {
-        let name = self.standard(SAMPLER).unwrap_or_default();
+        let name = self.standard(&vars::TRACES_SAMPLER).unwrap_or_default();
         let (by_parent, root) = match name.trim().strip_prefix("parentbased_") {
             Some(root) => (true, root),
             None => (false, name.trim()),
@@ -241,10 +234,8 @@ impl<G: Fn(&str) -> Option<String>> EnvReader<G> {
             "always_off" => 0.0,
             "traceidratio" => self.ratio(),
             _ => {
-                self.warnings.push(format!(
-                    "{SAMPLER} must be always_on, always_off or traceidratio, or one of these after parentbased_; using \
-                     parentbased_always_on"
-                ));
+                self.warning(&vars::TRACES_SAMPLER, "must be always_on, always_off or traceidratio, or one of these after parentbased_; using \
+                     parentbased_always_on");
                 return Sampling::DEFAULT;
             }
         };
@@ -252,15 +243,17 @@ impl<G: Fn(&str) -> Option<String>> EnvReader<G> {
     }
 
     fn ratio(&mut self) -> f64 {
-        let Some(text) = self.standard(SAMPLER_ARG) else {
+        let Some(text) = self.standard(&vars::TRACES_SAMPLER_ARG) else {
             return 1.0;
         };
         let ratio = text.trim().parse().ok();
         ratio
             .filter(|ratio| (0.0..=1.0).contains(ratio))
             .unwrap_or_else(|| {
-                let warning = format!("{SAMPLER_ARG} must be a number between 0 and 1; using 1");
-                self.warnings.push(warning);
+                self.warning(
+                    &vars::TRACES_SAMPLER_ARG,
+                    "must be a number between 0 and 1; using 1",
+                );
                 1.0
             })
     }
@@ -270,18 +263,18 @@ impl<G: Fn(&str) -> Option<String>> EnvReader<G> {
             .iter()
             .filter_map(|(attribute, name)| Some(((*attribute).to_owned(), self.text(name)?)));
         let mut resource: BTreeMap<_, _> = step.collect();
-        let service = self.text("COMP_NAME").or_else(|| self.text("COMP_ID"));
+        let service = self
+            .text(&vars::COMP_NAME)
+            .or_else(|| self.text(&vars::COMP_ID));
         let service = service.unwrap_or_else(|| "elasticio-sailor".to_owned());
         resource.insert(SERVICE_NAME.to_owned(), service);
-        if let Some(text) = self.standard(RESOURCE) {
+        if let Some(text) = self.standard(&vars::RESOURCE_ATTRIBUTES) {
             match pairs(&text).collect::<Option<Vec<_>>>() {
                 Some(more) => resource.extend(more),
-                None => self.warnings.push(format!(
-                    "{RESOURCE} must be a list such as name=value,name2=value2 with escapes like %20; it is ignored"
-                )),
+                None => self.warning(&vars::RESOURCE_ATTRIBUTES, "must be a list such as name=value,name2=value2 with escapes like %20; it is ignored"),
             }
         }
-        if let Some(service) = self.standard("OTEL_SERVICE_NAME") {
+        if let Some(service) = self.standard(&vars::SERVICE_NAME) {
             resource.insert(SERVICE_NAME.to_owned(), service);
         }
         resource
@@ -398,16 +391,23 @@ mod tests {
             ("parentbased_traceidratio", "", 1.0, true),
             ("parentbased_traceidratio", "0.1", 0.1, true),
         ] {
-            let settings = good(&[(SAMPLER, name), (SAMPLER_ARG, argument)]);
+            let settings = good(&[
+                ("OTEL_TRACES_SAMPLER", name),
+                ("OTEL_TRACES_SAMPLER_ARG", argument),
+            ]);
             let expected = Sampling { ratio, by_parent };
             assert_eq!(settings.sampling, expected, "{name} {argument}");
         }
         for argument in ["2", "-1", "NaN", "x"] {
-            let endpoint = (ENDPOINT[0], "http://c:1");
-            let sampler = (SAMPLER, "traceidratio");
-            let (settings, warnings) = read(&[endpoint, sampler, (SAMPLER_ARG, argument)]);
+            let endpoint = (ENDPOINT[0].name, "http://c:1");
+            let sampler = ("OTEL_TRACES_SAMPLER", "traceidratio");
+            let (settings, warnings) =
+                read(&[endpoint, sampler, ("OTEL_TRACES_SAMPLER_ARG", argument)]);
             assert_eq!(settings.unwrap().sampling.ratio, 1.0);
-            assert!(warnings[0].starts_with(SAMPLER_ARG), "{warnings:?}");
+            assert!(
+                warnings[0].starts_with("OTEL_TRACES_SAMPLER_ARG"),
+                "{warnings:?}"
+            );
         }
     }
 
@@ -416,7 +416,7 @@ mod tests {
         let step = ("ELASTICIO_STEP_ID", "step_1");
         let name = ("ELASTICIO_COMP_NAME", "Mail");
         let more = (
-            RESOURCE,
+            "OTEL_RESOURCE_ATTRIBUTES",
             "deployment.environment.name=a%20b, service.name=x",
         );
         let own = ("OTEL_SERVICE_NAME", "y");

@@ -4,6 +4,7 @@
 
 mod codes;
 mod edges;
+mod fields;
 mod forms;
 mod sources;
 

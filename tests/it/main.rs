@@ -4,8 +4,10 @@
 mod architecture;
 mod author_api;
 mod descriptor_schema;
+mod generated;
 mod lint;
 mod oauth2;
+mod pages;
 mod protocol;
 mod references;
 mod time_limits;

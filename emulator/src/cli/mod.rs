@@ -15,8 +15,9 @@ use crate::{
     watch::{self, Sources},
 };
 use arguments::{DemoArgs, ProviderCommand, RunArgs, SendArgs, ServiceArgs, UpArgs};
-use clap::{Parser, Subcommand};
-use std::{ffi::OsString, process::ExitCode};
+use clap::{CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
+use std::{ffi::OsString, io::Write as _, process::ExitCode};
 use tokio_util::sync::CancellationToken;
 
 /// A local platform for components: broker, REST API, object storage and OAuth2 provider on loopback. It needs no account,
@@ -54,6 +55,19 @@ enum Command {
     Provider(ProviderCommand),
     /// Run verifyCredentials, getMetaModel or selectModel once, and print the result.
     Service(ServiceArgs),
+    /// Print a script that completes the commands and options of the emulator in a shell.
+    ///
+    /// For bash: source <(emulator completions bash)
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
+}
+
+/// The command line of the emulator, for the tests of the documentation.
+#[must_use]
+pub fn command_line() -> clap::Command {
+    Cli::command()
 }
 
 /// Runs the command line of this process.
@@ -117,6 +131,13 @@ async fn execute(command: Command) -> anyhow::Result<bool> {
             let mut plan = arguments.plan()?;
             plan.command = cargo::built(plan.command)?;
             service::service(plan, &output.timeline()).await
+        }
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "emulator", &mut script);
+            // A reader that has read enough is no error.
+            let _ = std::io::stdout().write_all(&script);
+            Ok(true)
         }
     }
 }

@@ -30,6 +30,21 @@ fn up_writes_an_environment_file_and_runs_until_interrupted() {
     assert!(TcpStream::connect(address).is_err());
 }
 
+#[test]
+fn completions_know_the_commands_and_options() {
+    let folder = folder(&[]);
+    for shell in ["bash", "zsh", "fish"] {
+        let outcome = emulator(folder.path(), ["completions", shell]);
+        assert_eq!(outcome.status, 0, "{}", outcome.stderr);
+        for word in ["provider", "rebound-speed-up"] {
+            assert!(
+                outcome.stdout.contains(word),
+                "{shell} does not know {word}"
+            );
+        }
+    }
+}
+
 #[tokio::test]
 async fn the_provider_command_prints_a_line_per_token() {
     http_double::choose_cryptography();

@@ -124,10 +124,21 @@ async fn a_file_that_cannot_be_read_ends_with_2() {
 }
 
 #[tokio::test]
-async fn json_needs_a_descriptor() {
+async fn the_own_descriptor_is_reported_as_json_too() {
     let mut command = command(env!("CARGO_BIN_EXE_component"));
     command.args(["check", "--json"]).current_dir(ROOT);
     let ended = Process::run(command).await;
-    assert_eq!(ended.status, 2);
-    assert!(ended.stderr.contains("--descriptor"), "{}", ended.stderr);
+    assert_eq!(ended.status, 0, "{}", ended.stderr);
+    let found: Value = serde_json::from_str(&ended.stdout).unwrap();
+    assert_eq!(
+        (&found["errors"], &found["warnings"]),
+        (&json!(0), &json!(0))
+    );
+    assert_eq!(
+        (&found["modules"], &found["metadata"]),
+        (&json!([]), &json!([]))
+    );
+    let missing = ["AUTH_URI", "CLIENT_ID", "CLIENT_SECRET", "TOKEN_URI"];
+    let missing = missing.map(|name| format!("OAUTH_{name}"));
+    assert_eq!(found["missing_variables"], json!(missing));
 }

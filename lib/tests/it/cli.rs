@@ -66,6 +66,45 @@ async fn schema_prints_the_schemas_of_the_types() {
 }
 
 #[tokio::test]
+async fn schemas_are_printed_as_one_json_object_too() {
+    let ended = component(&["schema", "--json"]).await;
+    let schemas: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
+    let expected = fs::read(format!("{ROOT}/lib/schemas/makeRequest.in.json")).unwrap();
+    let expected: serde_json::Value = serde_json::from_slice(&expected).unwrap();
+    assert_eq!(schemas["makeRequest"]["in"], expected);
+    assert!(schemas["pollItems"]["out"].is_object(), "{schemas}");
+    assert_eq!(component(&["schema", "--json", "--write"]).await.status, 2);
+}
+
+#[tokio::test]
+async fn completions_know_the_commands_and_options() {
+    for shell in ["bash", "zsh", "fish"] {
+        let ended = component(&["completions", shell]).await;
+        assert_eq!(ended.status, 0, "{}", ended.stderr);
+        for word in ["inspect", "descriptor", "no-browser"] {
+            assert!(ended.stdout.contains(word), "{shell} does not know {word}");
+        }
+    }
+    assert_eq!(component(&["completions", "cmd"]).await.status, 2);
+}
+
+/// A shell can load what is printed, and completes with it.
+#[tokio::test]
+async fn bash_completes_a_command() {
+    let script = component(&["completions", "bash"]).await.stdout;
+    let mut bash = command("bash");
+    let complete = "COMP_WORDS=(component ins); COMP_CWORD=1; _component component ins component; echo ${COMPREPLY[*]}";
+    bash.args(["-c", &format!("{script}\n{complete}")]);
+    let ended = Process::run(bash).await;
+    assert_eq!(
+        (ended.stdout.trim(), ended.status),
+        ("inspect", 0),
+        "{}",
+        ended.stderr
+    );
+}
+
+#[tokio::test]
 async fn an_invalid_command_line_ends_with_2() {
     for arguments in [&["dance"][..], &["check", "twice"], &["--no-such-option"]] {
         assert_eq!(component(arguments).await.status, 2, "{arguments:?}");

@@ -1,5 +1,4 @@
-//! The commands of README.md and docs/reference-component.md that take samples work as written, and every sample
-//! is used by one of them.
+//! The commands of all pages that take samples work as written, and every sample is used by one of them.
 
 use crate::ROOT;
 use std::{
@@ -8,21 +7,36 @@ use std::{
     process::Command,
 };
 
-/// Every `emulator run` and `emulator service` of a page; commands with something to fill in are left out, and those of
-/// other components, which their own tests run.
-fn commands(page: &str) -> Vec<String> {
-    let text = std::fs::read_to_string(format!("{ROOT}/{page}")).unwrap();
-    let lines = text.lines().flat_map(|line| line.split('`'));
-    let ours = lines.filter(|part| {
-        ["run", "service"].iter().any(|command| {
-            part.starts_with(&format!("cargo run -p elasticio-emulator -- {command} "))
-        })
-    });
-    let is_own = |command: &&str| !command.contains(" -- cargo run") && !command.contains('…');
-    ours.filter(|command| command.contains("samples/"))
-        .filter(is_own)
-        .map(str::to_owned)
+/// The pages that are about the reference component: README.md, and those of `docs/`.
+fn pages() -> Vec<PathBuf> {
+    let docs = Path::new(ROOT).join("docs").read_dir().unwrap();
+    let docs = docs.map(|entry| entry.unwrap().path());
+    docs.filter(|path| path.extension().is_some_and(|extension| extension == "md"))
+        .chain([Path::new(ROOT).join("README.md")])
         .collect()
+}
+
+/// The arguments of every `emulator run` and `emulator service` of the pages; those with something to fill in are left out, and
+/// those of other components, which their own tests run.
+fn commands() -> BTreeSet<String> {
+    let texts = pages()
+        .into_iter()
+        .map(|page| std::fs::read_to_string(page).unwrap());
+    let text: String = texts.collect();
+    let lines = text.lines().flat_map(|line| line.split('`'));
+    let arguments = lines.filter_map(|part| {
+        let emulator = part.strip_prefix("cargo run -p elasticio-emulator -- ");
+        emulator.or_else(|| part.strip_prefix("emulator "))
+    });
+    let is_own = |arguments: &&str| {
+        ["run ", "service "]
+            .iter()
+            .any(|command| arguments.starts_with(command))
+            && arguments.contains(" samples/")
+            && !arguments.contains(" -- ")
+            && !arguments.contains('…')
+    };
+    arguments.filter(is_own).map(str::to_owned).collect()
 }
 
 /// The emulator's binary, which cargo builds with the tests of the workspace.
@@ -39,10 +53,7 @@ fn emulator() -> PathBuf {
 
 /// What a command prints when the component is already built.
 fn output(command: &str) -> String {
-    let arguments = command
-        .strip_prefix("cargo run -p elasticio-emulator -- ")
-        .unwrap()
-        .split_whitespace();
+    let arguments = command.split_whitespace();
     let component = ["--", env!("CARGO_BIN_EXE_component")];
     let output = Command::new(emulator())
         .args(arguments)
@@ -58,14 +69,9 @@ fn output(command: &str) -> String {
 
 #[test]
 fn every_command_of_the_guides_works_as_written() {
-    let mut run = BTreeSet::new();
-    for command in ["README.md", "docs/reference-component.md"]
-        .into_iter()
-        .flat_map(commands)
-    {
-        if !run.insert(command.clone()) {
-            continue;
-        }
+    let commands = commands();
+    assert!(commands.len() >= 8, "{commands:?}");
+    for command in commands {
         let text = output(&command);
         let count = |what: &str| text.matches(what).count();
         let (wanted, times) = match &*command {
@@ -79,15 +85,11 @@ fn every_command_of_the_guides_works_as_written() {
         };
         assert_eq!(count(wanted), times, "{command}: {text}");
     }
-    assert!(run.len() >= 8, "{run:?}");
 }
 
 #[test]
 fn every_sample_is_in_a_command() {
-    let commands = ["README.md", "docs/reference-component.md"]
-        .into_iter()
-        .flat_map(commands)
-        .collect::<String>();
+    let commands: String = commands().into_iter().collect();
     for sample in Path::new(ROOT).join("samples").read_dir().unwrap() {
         let name = sample.unwrap().file_name().into_string().unwrap();
         assert!(

@@ -109,7 +109,7 @@ fn of_settings<'a>(
         })
         .collect();
     found.extend(warnings.map(|warning| {
-        let remedy = "write the value as docs/operations.md describes it, or remove the variable";
+        let remedy = "write the value as docs/settings.md describes it, or remove the variable";
         Finding::warning("settings", warning, remedy)
     }));
     if found.is_empty() {

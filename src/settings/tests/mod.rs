@@ -4,6 +4,7 @@ mod defaults_and_errors;
 mod one_time_calls;
 mod optional;
 mod values;
+mod variables;
 
 use super::*;
 use std::collections::HashMap;

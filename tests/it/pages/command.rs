@@ -1,0 +1,141 @@
+//! One command: parsed by the program that it calls, if that is one of this repository.
+
+use super::{blocks::files, folders, root};
+use clap::error::ErrorKind;
+use std::{collections::BTreeSet, fs};
+
+/// Programs of others. Nothing runs their commands.
+const NOT_RUN: [&str; 17] = [
+    ".",
+    "cd",
+    "curl",
+    "docker",
+    "echo",
+    "export",
+    "jq",
+    "kubectl",
+    "ls",
+    "node",
+    "pbpaste",
+    "prlimit",
+    "rabbitmqctl",
+    "rustup",
+    "sort",
+    "tail",
+    "uniq",
+];
+/// Commands of cargo that take a package.
+const CARGO: [&str; 8] = [
+    "bench", "build", "clippy", "deny", "doc", "fmt", "install", "test",
+];
+
+pub(super) fn check(words: &[&str], page: &str) -> Result<(), String> {
+    let (program, arguments) = words.split_first().ok_or("there is no command")?;
+    match *program {
+        "emulator" => emulator(arguments, page),
+        "component" => parse(sailor::command_line(), arguments),
+        "cargo" => cargo(arguments, page),
+        path if path.starts_with("scripts/") || path.starts_with(".ci/") => script(path, arguments),
+        program if NOT_RUN.contains(&program) => Ok(()),
+        program => Err(format!("nothing checks the command `{program}`")),
+    }
+}
+
+/// Parses arguments. A value in capital letters stands for one that the reader chooses.
+fn parse(program: clap::Command, arguments: &[&str]) -> Result<(), String> {
+    let name = program.get_name().to_owned();
+    let words = [name.as_str()].into_iter().chain(arguments.iter().copied());
+    let Err(error) = program.try_get_matches_from(words) else {
+        return Ok(());
+    };
+    let is_open = |word: &&str| word.len() > 1 && word.chars().all(|c| c.is_ascii_uppercase());
+    match error.kind() {
+        ErrorKind::DisplayHelp
+        | ErrorKind::DisplayVersion
+        | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => Ok(()),
+        // Only the name of a command.
+        ErrorKind::MissingRequiredArgument if arguments.len() == 1 => Ok(()),
+        ErrorKind::ValueValidation | ErrorKind::InvalidValue
+            if arguments.iter().any(|word| is_open(&word)) =>
+        {
+            Ok(())
+        }
+        _ => Err(error
+            .to_string()
+            .lines()
+            .next()
+            .unwrap_or_default()
+            .to_owned()),
+    }
+}
+
+fn emulator(arguments: &[&str], page: &str) -> Result<(), String> {
+    parse(emulator::command_line(), arguments)?;
+    let mut parts = arguments.splitn(2, |word| *word == "--");
+    let own = parts.next().unwrap_or_default();
+    for file in own.iter().filter(|word| word.contains("samples/")) {
+        let exists = folders(page)
+            .iter()
+            .any(|folder| folder.join(file).exists());
+        if !exists {
+            return Err(format!("there is no {file}"));
+        }
+    }
+    match parts.next() {
+        Some(component) if !component.is_empty() => check(component, page),
+        _ => Ok(()),
+    }
+}
+
+/// The names of the repository's packages.
+fn packages() -> BTreeSet<String> {
+    let name = |(path, text): (String, String)| {
+        let manifest: toml_edit::DocumentMut = text
+            .parse()
+            .unwrap_or_else(|error| panic!("{path}: {error}"));
+        Some(manifest.get("package")?["name"].as_str()?.to_owned())
+    };
+    files("Cargo.toml").into_iter().filter_map(name).collect()
+}
+
+fn cargo(arguments: &[&str], page: &str) -> Result<(), String> {
+    let (command, rest) = arguments.split_first().ok_or("cargo has no command")?;
+    let mut parts = rest.splitn(2, |word| *word == "--");
+    let own = parts.next().unwrap_or_default();
+    let after = parts.next();
+    let value = |names: &[&str]| {
+        own.windows(2)
+            .find(|pair| names.contains(&pair[0]))
+            .map(|pair| pair[1])
+    };
+    let package = value(&["-p", "--package"]);
+    if let Some(package) = package
+        && !packages().contains(package)
+    {
+        return Err(format!("there is no package {package}"));
+    }
+    if let Some(path) = value(&["--path"])
+        && !root().join(path).join("Cargo.toml").exists()
+    {
+        return Err(format!("there is no package in {path}"));
+    }
+    match (*command, package, after) {
+        ("run", Some("elasticio-emulator"), after) => emulator(after.unwrap_or_default(), page),
+        ("run", _, Some(after)) => parse(sailor::command_line(), after),
+        ("run", _, None) => Ok(()),
+        (command, _, _) if CARGO.contains(&command) => Ok(()),
+        (command, _, _) => Err(format!("nothing checks the command `cargo {command}`")),
+    }
+}
+
+/// The script exists, and its text has the options.
+fn script(path: &str, arguments: &[&str]) -> Result<(), String> {
+    let text = fs::read_to_string(root().join(path)).map_err(|_| format!("there is no {path}"))?;
+    let options = arguments.iter().take_while(|word| **word != "--");
+    for option in options.filter_map(|word| word.strip_prefix("--")) {
+        if !text.contains(&format!("--{option}")) {
+            return Err(format!("{path} has no option --{option}"));
+        }
+    }
+    Ok(())
+}
