@@ -5,14 +5,30 @@ use crate::component::{Component, SchemaPair};
 use anyhow::Context as _;
 use serde_json::Value;
 use std::{
+    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
 };
 
+#[derive(Debug, clap::Args)]
+pub(super) struct SchemaArgs {
+    /// Write the files.
+    #[arg(long)]
+    write: bool,
+    /// Print only the paths of the metadata files that component.json names, one per line, for builds of images.
+    #[arg(long, conflicts_with = "write")]
+    files: bool,
+}
+
 /// Prints the metadata that is derived from the types, or writes it to the files that component.json names.
-pub(super) fn schema(component: &Component, write: bool) -> anyhow::Result<()> {
+pub(super) fn schema(component: Component, args: &SchemaArgs) -> anyhow::Result<()> {
+    if args.files {
+        print_files(&component);
+        return Ok(());
+    }
+    let (component, write) = (component.check()?, args.write);
     let folder = if write {
-        own_folder(component)?
+        own_folder(&component)?
     } else {
         PathBuf::new()
     };
@@ -33,6 +49,13 @@ pub(super) fn schema(component: &Component, write: bool) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+fn print_files(component: &Component) {
+    let files: BTreeSet<&str> = component.descriptor().metadata_files().collect();
+    for file in files {
+        println!("{file}");
+    }
 }
 
 fn write_schema(path: &Path, text: &str) -> anyhow::Result<()> {

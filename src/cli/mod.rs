@@ -4,6 +4,7 @@
 mod check;
 mod core_dumps;
 mod doctor;
+mod health;
 mod inspect;
 mod log;
 mod login;
@@ -24,8 +25,10 @@ use anyhow::Context as _;
 use check::CheckArgs;
 use clap::{Parser, Subcommand};
 use doctor::DoctorArgs;
+use health::HealthArgs;
 use inspect::InspectArgs;
 use login::{ConfigArg, LoginArgs};
+use metadata::SchemaArgs;
 use std::{
     io::{self, Write as _},
     panic::PanicHookInfo,
@@ -63,14 +66,12 @@ enum Command {
     /// component.json.
     Check(CheckArgs),
     /// Print the metadata that is derived from the types; with --write, update the files that component.json names.
-    Schema {
-        /// Write the files.
-        #[arg(long)]
-        write: bool,
-    },
+    Schema(SchemaArgs),
     /// Find out why a step does nothing: in its container, check its settings, the broker, the platform, the token endpoint
     /// and the container. It changes nothing. docs/doctor.md explains each finding.
     Doctor(DoctorArgs),
+    /// Ask the health port of the step in this container. The exit status is 0 if it says yes, and 1 otherwise.
+    Health(HealthArgs),
     /// Tell what a captured message is, and decrypt it: from a file, standard input or the step's queue. docs/inspect.md
     /// has examples.
     Inspect(InspectArgs),
@@ -147,8 +148,9 @@ fn execute(
         Command::Run => run(checked(created)),
         Command::Service { method, .. } => serve(checked(created), method.as_deref()),
         Command::Check(_) => check::check_own(created()?),
-        Command::Schema { write } => metadata::schema(&checked(created)?, write),
+        Command::Schema(args) => metadata::schema(created()?, &args),
         Command::Doctor(args) => block_on(doctor::doctor(checked(created), &args)),
+        Command::Health(args) => health::health(&args),
         Command::Inspect(args) => block_on(inspect::inspect(&args)),
         Command::Login(args) => block_on(login::login(&checked(created)?, &args)),
         Command::Logout(config) => block_on(login::logout(&checked(created)?, &config)),

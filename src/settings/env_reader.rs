@@ -31,6 +31,15 @@ impl fmt::Display for SettingsError {
     }
 }
 
+/// An error, if there is any problem.
+pub(super) fn no_problems(problems: Vec<InvalidVariable>) -> Result<(), SettingsError> {
+    if problems.is_empty() {
+        Ok(())
+    } else {
+        Err(SettingsError(problems))
+    }
+}
+
 /// Reads variables with the function `get`. Names are without the prefix, unless a method says otherwise.
 pub(super) struct EnvReader<G> {
     pub(super) get: G,

@@ -1,6 +1,9 @@
 //! The settings of `component inspect`: the few variables of a step that decrypting a body and looking into a queue need.
 
-use super::{SettingsError, env_reader::EnvReader};
+use super::{
+    SettingsError,
+    env_reader::{EnvReader, no_problems},
+};
 use secrecy::SecretString;
 
 /// What payloads are encrypted with.
@@ -43,13 +46,5 @@ impl QueueSettings {
             None => reader.required("LISTEN_MESSAGES_ON"),
         };
         no_problems(reader.problems).map(|()| Self { uri, queue })
-    }
-}
-
-fn no_problems(problems: Vec<super::InvalidVariable>) -> Result<(), SettingsError> {
-    if problems.is_empty() {
-        Ok(())
-    } else {
-        Err(SettingsError(problems))
     }
 }

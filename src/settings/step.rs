@@ -5,7 +5,8 @@ use super::{
     AmqpSettings, ApiSettings, MemoryShares, Mode, OUTGOING_MESSAGE_SIZE_LIMIT,
     ObjectStorageSettings, RateSettings, RunSettings, Settings, SettingsError,
     env_reader::{
-        EnvReader, InvalidVariable, PREFIX, full_name, is_http, without_trailing_slashes,
+        EnvReader, InvalidVariable, PREFIX, full_name, is_http, no_problems,
+        without_trailing_slashes,
     },
     memory_limit::parse_size,
     parse::camel_case,
@@ -69,6 +70,19 @@ impl Settings {
         };
         (settings, reader.problems)
     }
+}
+
+/// Reads `HEALTH_PORT` alone: for a command beside the step.
+///
+/// # Errors
+/// Returns an error if it is no port.
+pub(crate) fn health_port(
+    get: impl Fn(&str) -> Option<String>,
+) -> Result<Option<u16>, SettingsError> {
+    let mut reader = EnvReader::new(get);
+    let port = reader.health_port();
+    no_problems(reader.problems)?;
+    Ok(port)
 }
 
 impl<G: Fn(&str) -> Option<String>> EnvReader<G> {
