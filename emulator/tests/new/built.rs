@@ -72,6 +72,7 @@ fn a_new_component_is_complete() {
     assert!(choices.contains("\"item-1\": \"Item 1\""), "{choices}");
 
     has_nothing_to_report(&folder);
+    super::compose::flow(&target().join("debug").join(NAME));
 }
 
 /// Clippy takes the place of the compiler for the component alone: `cargo clippy` would check all dependencies, and has nothing of
