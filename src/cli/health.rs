@@ -9,7 +9,7 @@ use std::{
 };
 
 /// How long the connection, the request and the response may take, each. The server gives a request as long.
-const TIMEOUT: Duration = Duration::from_secs(5);
+const HEALTH_TIMEOUT: Duration = Duration::from_secs(5);
 /// More than the server sends for either path.
 const MAX_RESPONSE: u64 = 8 * 1024;
 
@@ -34,9 +34,7 @@ pub(super) fn health(args: &HealthArgs) -> anyhow::Result<()> {
         return Ok(());
     };
     let path = if args.ready { "/readyz" } else { "/livez" };
-    let response = get(port, path).with_context(|| {
-        format!("{path} does not answer on port {port}: the step has not started, or has ended")
-    })?;
+    let response = ask(port, path, HEALTH_TIMEOUT)?;
     let (head, body) = response.split_once("\r\n\r\n").unwrap_or((&response, ""));
     match head.split(' ').nth(1) {
         Some("200") => println!("{}", body.trim_end()),
@@ -48,12 +46,19 @@ pub(super) fn health(args: &HealthArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Returns the response of the step.
+fn ask(port: u16, path: &str, limit: Duration) -> anyhow::Result<String> {
+    get(port, path, limit).with_context(|| {
+        format!("{path} does not answer on port {port}: the step has not started, or has ended")
+    })
+}
+
 /// Sends one request without a client: it needs no TLS, must not take a proxy, and is made every few seconds.
-fn get(port: u16, path: &str) -> std::io::Result<String> {
+fn get(port: u16, path: &str, limit: Duration) -> std::io::Result<String> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    let mut stream = TcpStream::connect_timeout(&address, TIMEOUT)?;
-    stream.set_read_timeout(Some(TIMEOUT))?;
-    stream.set_write_timeout(Some(TIMEOUT))?;
+    let mut stream = TcpStream::connect_timeout(&address, limit)?;
+    stream.set_read_timeout(Some(limit))?;
+    stream.set_write_timeout(Some(limit))?;
     write!(
         stream,
         "GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"
@@ -69,7 +74,7 @@ mod tests {
     use std::{net::TcpListener, thread};
 
     /// The result for a port whose server answers with this text.
-    fn answered(path: &'static str, answer: &'static str) -> std::io::Result<String> {
+    fn answered(path: &'static str, answer: &'static str) -> anyhow::Result<String> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
         let server = thread::spawn(move || {
@@ -79,7 +84,7 @@ mod tests {
             stream.write_all(answer.as_bytes()).unwrap();
             String::from_utf8_lossy(&request[..length]).into_owned()
         });
-        let response = get(port, path);
+        let response = ask(port, path, HEALTH_TIMEOUT);
         assert!(
             server
                 .join()
@@ -100,6 +105,16 @@ mod tests {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
         drop(listener);
-        assert!(get(port, "/livez").is_err());
+        let error = ask(port, "/livez", HEALTH_TIMEOUT).unwrap_err();
+        assert!(format!("{error:#}").contains("refused"), "{error:#}");
+    }
+
+    #[test]
+    fn a_health_port_that_says_nothing_is_not_waited_for() {
+        // The system connects, and nobody accepts.
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let error = ask(port, "/livez", HEALTH_TIMEOUT / 100).unwrap_err();
+        assert!(error.to_string().contains("does not answer on port"));
     }
 }

@@ -102,9 +102,11 @@ fn every_command_in_a_sentence_is_checked() {
 }
 
 /// The folders that a path on a page can begin in.
-fn folders(page: &str) -> [PathBuf; 2] {
+fn folders(page: &str) -> [PathBuf; 3] {
     let beside = root().join(page).parent().unwrap_or(root()).to_path_buf();
-    [root().to_path_buf(), beside]
+    // What `emulator new` writes.
+    let begun = root().join("emulator/templates/component");
+    [root().to_path_buf(), beside, begun]
 }
 
 /// Each kind of mistake is found, and named with its line.
