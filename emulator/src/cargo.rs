@@ -42,8 +42,8 @@ struct Target {
 /// Turns the component's command into one that starts immediately: `cargo run` becomes the binary that it would run.
 /// Other commands are unchanged. The default is `cargo run`.
 ///
-/// Cargo chooses the features of dependencies for the packages that are built together. So the component is built
-/// together with the emulator, so that their common dependencies are built once.
+/// Cargo chooses the features of dependencies for the packages that are built together. So a component of the emulator's
+/// workspace is built together with the emulator, so that their common dependencies are built once.
 pub(crate) fn built(mut command: Vec<String>) -> anyhow::Result<Vec<String>> {
     if command.is_empty() {
         command = vec!["cargo".to_owned(), "run".to_owned()];
@@ -58,7 +58,7 @@ pub(crate) fn built(mut command: Vec<String>) -> anyhow::Result<Vec<String>> {
         .arg("--message-format=json-render-diagnostics")
         .stdin(Stdio::null())
         .stderr(Stdio::inherit());
-    if let Some(emulator) = answer(&["pkgid", PACKAGE]) {
+    if let Some(emulator) = emulator_here() {
         build.args(["--package", &emulator]);
         if !names_a_package(options) {
             for package in chosen_packages().unwrap_or_default() {
@@ -147,7 +147,7 @@ fn named_package(command: &[String]) -> Option<String> {
 }
 
 /// Cargo, without the variables that an outer `cargo run` has set: ring is built again when they change.
-fn cargo() -> Command {
+pub(crate) fn cargo() -> Command {
     let mut cargo = Command::new("cargo");
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
@@ -180,6 +180,13 @@ fn names_a_package(options: &[String]) -> bool {
     options
         .iter()
         .any(|option| option.starts_with("-p") || option.starts_with("--package"))
+}
+
+/// The emulator's id, in its workspace. Elsewhere it is a dependency of tests at most, which cargo does not build by its name.
+fn emulator_here() -> Option<String> {
+    let mut packages = metadata()?.packages.into_iter();
+    let emulator = packages.find(|package| package.name == PACKAGE)?;
+    Some(emulator.id)
 }
 
 /// The ids of the packages that cargo builds here when none is named: in the workspace's own folder its default members,

@@ -20,6 +20,7 @@ mod event_log;
 mod input;
 mod local_platform;
 mod log_line;
+mod new;
 mod placeholders;
 pub mod platform;
 mod progress;

@@ -5,6 +5,7 @@ use crate::component::{Component, SchemaPair};
 use anyhow::Context as _;
 use serde_json::{Value, json};
 use std::{
+    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
 };
@@ -17,17 +18,24 @@ pub(super) struct SchemaArgs {
     /// Print one JSON object: the schemas of each function, by `in` and `out`.
     #[arg(long, conflicts_with = "write")]
     json: bool,
+    /// Print only the paths of the metadata files that component.json names, one per line, for builds of images.
+    #[arg(long, conflicts_with_all = ["json", "write"])]
+    files: bool,
 }
 
 /// Prints the metadata that is derived from the types, or writes it to the files that component.json names.
-pub(super) fn schema(component: &Component, args: &SchemaArgs) -> anyhow::Result<()> {
-    if args.json {
-        println!("{:#}", as_json(component));
+pub(super) fn schema(component: Component, args: &SchemaArgs) -> anyhow::Result<()> {
+    if args.files {
+        print_files(&component);
         return Ok(());
     }
-    let write = args.write;
+    let (component, write) = (component.check()?, args.write);
+    if args.json {
+        println!("{:#}", as_json(&component));
+        return Ok(());
+    }
     let folder = if write {
-        own_folder(component)?
+        own_folder(&component)?
     } else {
         PathBuf::new()
     };
@@ -56,6 +64,13 @@ fn as_json(component: &Component) -> Value {
         functions[pair.function][pair.side] = pair.derived;
     }
     functions
+}
+
+fn print_files(component: &Component) {
+    let files: BTreeSet<&str> = component.descriptor().metadata_files().collect();
+    for file in files {
+        println!("{file}");
+    }
 }
 
 fn write_schema(path: &Path, text: &str) -> anyhow::Result<()> {

@@ -4,6 +4,7 @@
 mod check;
 mod core_dumps;
 mod doctor;
+mod health;
 mod inspect;
 mod log;
 mod login;
@@ -25,6 +26,7 @@ use check::CheckArgs;
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use doctor::DoctorArgs;
+use health::HealthArgs;
 use inspect::InspectArgs;
 use login::{ConfigArg, LoginArgs};
 use metadata::SchemaArgs;
@@ -71,6 +73,8 @@ enum Command {
     /// Find out why a step does nothing: in its container, check its settings, the broker, the platform, the token endpoint
     /// and the container. It changes nothing. docs/doctor.md explains each finding.
     Doctor(DoctorArgs),
+    /// Ask the health port of the step in this container. The exit status is 0 if it says yes, and 1 otherwise.
+    Health(HealthArgs),
     /// Tell what a captured message is, and decrypt it: from a file, standard input or the step's queue. docs/inspect.md
     /// has examples.
     Inspect(InspectArgs),
@@ -160,8 +164,9 @@ fn execute(
         Command::Run => run(checked(created)),
         Command::Service { method, .. } => serve(checked(created), method.as_deref()),
         Command::Check(args) => check::check_own(created()?, args.json),
-        Command::Schema(args) => metadata::schema(&checked(created)?, &args),
+        Command::Schema(args) => metadata::schema(created()?, &args),
         Command::Doctor(args) => block_on(doctor::doctor(checked(created), &args)),
+        Command::Health(args) => health::health(&args),
         Command::Inspect(args) => block_on(inspect::inspect(&args)),
         Command::Login(args) => block_on(login::login(&checked(created)?, &args)),
         Command::Logout(config) => block_on(login::logout(&checked(created)?, &config)),

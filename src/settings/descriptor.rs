@@ -208,6 +208,14 @@ impl Descriptor {
             .collect()
     }
 
+    /// Returns the paths of the metadata files that functions name, relative to component.json. A file can be named twice.
+    pub(crate) fn metadata_files(&self) -> impl Iterator<Item = &str> {
+        let functions = self.triggers.values().chain(self.actions.values());
+        let places = functions.filter_map(|function| function.metadata.as_ref());
+        let schemas = places.flat_map(|places| places.input.iter().chain(&places.output));
+        schemas.filter_map(Value::as_str)
+    }
+
     /// The names of the credential's fields.
     pub(crate) fn credential_fields(&self) -> Vec<&str> {
         let fields = self.credentials.iter().flat_map(|c| c.fields.keys());

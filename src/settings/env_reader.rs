@@ -34,6 +34,15 @@ impl fmt::Display for SettingsError {
     }
 }
 
+/// An error, if there is any problem.
+pub(super) fn no_problems(problems: Vec<InvalidVariable>) -> Result<(), SettingsError> {
+    if problems.is_empty() {
+        Ok(())
+    } else {
+        Err(SettingsError(problems))
+    }
+}
+
 /// Reads variables with the function `get`.
 pub(super) struct EnvReader<G> {
     pub(super) get: G,

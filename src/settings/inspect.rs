@@ -1,6 +1,10 @@
 //! The settings of `component inspect`: the few variables of a step that decrypting a body and looking into a queue need.
 
-use super::{SettingsError, env_reader::EnvReader, variables as vars};
+use super::{
+    SettingsError,
+    env_reader::{EnvReader, no_problems},
+    variables as vars,
+};
 use secrecy::SecretString;
 
 /// What payloads are encrypted with.
@@ -43,13 +47,5 @@ impl QueueSettings {
             None => reader.required(&vars::LISTEN_MESSAGES_ON),
         };
         no_problems(reader.problems).map(|()| Self { uri, queue })
-    }
-}
-
-fn no_problems(problems: Vec<super::InvalidVariable>) -> Result<(), SettingsError> {
-    if problems.is_empty() {
-        Ok(())
-    } else {
-        Err(SettingsError(problems))
     }
 }

@@ -33,6 +33,7 @@ pub use memory_limit::MemoryShares;
 pub(crate) use memory_limit::container_limit;
 pub use oauth::{OAuthMode, UnknownOAuthMode};
 pub use service::{Method, ResultTarget, ServiceSettings, ServiceStart};
+pub(crate) use step::health_port;
 pub use tls::{NamedFile, TlsSettings};
 pub(crate) use trace::{Sampling, TraceSettings};
 #[doc(hidden)]

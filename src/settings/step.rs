@@ -4,7 +4,9 @@
 use super::{
     AmqpSettings, ApiSettings, MemoryShares, Mode, ObjectStorageSettings, RateSettings,
     RunSettings, Settings, SettingsError,
-    env_reader::{EnvReader, InvalidVariable, PREFIX, is_http, without_trailing_slashes},
+    env_reader::{
+        EnvReader, InvalidVariable, PREFIX, is_http, no_problems, without_trailing_slashes,
+    },
     memory_limit::parse_size,
     parse::camel_case,
     tls::proxy_warnings,
@@ -69,6 +71,19 @@ impl Settings {
         };
         (settings, reader.problems)
     }
+}
+
+/// Reads `HEALTH_PORT` alone: for a command beside the step.
+///
+/// # Errors
+/// Returns an error if it is no port.
+pub(crate) fn health_port(
+    get: impl Fn(&str) -> Option<String>,
+) -> Result<Option<u16>, SettingsError> {
+    let mut reader = EnvReader::new(get);
+    let port = reader.health_port();
+    no_problems(reader.problems)?;
+    Ok(port)
 }
 
 impl<G: Fn(&str) -> Option<String>> EnvReader<G> {

@@ -1,11 +1,13 @@
 //! The command line. Exit status: 0 is success, 1 is failure, 2 is an invalid command line or file.
 
 mod arguments;
+mod new_arguments;
 mod plans;
 
 use crate::{
     cargo, demo,
     input::InputError,
+    new,
     provider::ProviderConfig,
     provider_command,
     run::{self, Outcome},
@@ -17,6 +19,7 @@ use crate::{
 use arguments::{DemoArgs, ProviderCommand, RunArgs, SendArgs, ServiceArgs, UpArgs};
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
+use new_arguments::NewArgs;
 use std::{ffi::OsString, io::Write as _, process::ExitCode};
 use tokio_util::sync::CancellationToken;
 
@@ -31,6 +34,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Write a new component: an action, a trigger, tests, and all that it takes to build, run and deploy it.
+    New(NewArgs),
     /// Start a component, send it messages, and show what it does as a time line.
     ///
     /// Message, configuration and snapshot files may contain placeholders. {{EMULATOR_URL}} is the platform's address; it
@@ -98,6 +103,7 @@ pub fn main_with(arguments: impl IntoIterator<Item = impl Into<OsString> + Clone
 #[tokio::main]
 async fn execute(command: Command) -> anyhow::Result<bool> {
     match command {
+        Command::New(arguments) => new::create(arguments.plan()?).map(|()| true),
         Command::Run(arguments) => run_command(arguments).await,
         Command::Demo(arguments) => {
             let timeline = Timeline::new(arguments.json, !arguments.log);
