@@ -1,5 +1,6 @@
 # syntax=docker/dockerfile:1
-# One image for every component of this workspace, with the runtime inside the component's own binary:
+# One image for every component of this workspace, with the runtime inside the component's own binary. scripts/image builds
+# and checks it; by hand:
 #
 #   docker build --build-arg PACKAGE=outlook --build-arg COMPONENT_JSON="$(jq -c . components/outlook/component.json)" -t outlook .
 #
@@ -9,17 +10,33 @@
 #                 filled from a file, so whoever builds hands the text over
 # LOGO            its logo in base64, where the platform is to show one
 
-FROM rust:1.95-bookworm AS build
+FROM rust:1.95-bookworm AS rust
+WORKDIR /src
+
+# The manifests, with an empty program in the place of each target. The layer that is built from them below is the same as
+# long as they are.
+FROM rust AS manifests
+SHELL ["/bin/bash", "-euo", "pipefail", "-c"]
+COPY . .
+RUN targets=$(cargo metadata --no-deps --format-version 1 | grep -o '"src_path":"[^"]*"' | cut -d '"' -f 4); \
+    find . -type f ! -name Cargo.toml ! -name Cargo.lock -delete; \
+    find . -type d -empty -delete; \
+    while read -r target; do mkdir -p "${target%/*}"; echo 'fn main() {}' >"$target"; done <<<"$targets"
+
+FROM rust AS build
+SHELL ["/bin/bash", "-euo", "pipefail", "-c"]
 ARG PACKAGE=reference-component
 ARG FEATURES=""
-WORKDIR /src
+COPY --from=manifests /src .
+RUN cargo build --profile image --locked --package "$PACKAGE" --features "$FEATURES" --bins
+# The sources are older than what was built of the empty programs.
 COPY . .
-SHELL ["/bin/bash", "-euo", "pipefail", "-c"]
 # Cargo tells where it put the binary and where the package lives: nothing here depends on either's name.
 # /image becomes the image's root: the binary, the same under the name `node`, and the descriptor with the metadata
-# files it refers to. The reference component's package is in lib/, and its descriptor is beside that folder.
-RUN --mount=type=cache,target=/usr/local/cargo/registry \
-    --mount=type=cache,target=/src/target \
+# files that it names. The reference component's package is in lib/, and its descriptor is beside that folder. Every user can
+# read them: an installation may run the image as any user.
+# hadolint ignore=DL3003
+RUN find . -path ./target -prune -o -name '*.rs' -exec touch {} +; \
     built=$(cargo build --profile image --locked --package "$PACKAGE" --features "$FEATURES" --bins --message-format json-render-diagnostics \
       | grep '"executable":"'); \
     binary=$(sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' <<<"$built"); \
@@ -27,10 +44,11 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
     [[ -f $binary ]] || { echo "package $PACKAGE must have exactly one binary, it has: ${binary:-none}" >&2; exit 1; }; \
     install -D "$binary" /image/usr/local/bin/component; \
     ln -s component /image/usr/local/bin/node; \
-    mkdir -p /image/home/nonroot/component; \
+    mkdir /image/component; \
     cd "$folder"; [[ -f component.json ]] || cd ..; \
-    find component.json $(find lib verifyCredentials -maxdepth 0 2>/dev/null) -name '*.json' \
-      -exec cp --parents -t /image/home/nonroot/component {} +
+    files=$(/image/usr/local/bin/component schema --files); \
+    xargs -d '\n' cp --parents -t /image/component <<<"component.json${files:+$'\n'$files}"; \
+    chmod -R a=rX,u+w /image
 
 # What the binary is linked with (glibc, libgcc), CA certificates, a user without rights, and nothing else: no shell, no
 # package manager, 25 MB.
@@ -41,8 +59,11 @@ LABEL elastic.io.component="${COMPONENT_JSON}" elastic.io.logo="${LOGO}"
 # glibc then keeps less memory that is not used: docs/memory.md, "The allocator".
 ENV MALLOC_ARENA_MAX=2
 COPY --from=build /image/ /
-WORKDIR /home/nonroot/component
-USER nonroot
+WORKDIR /component
+# A number: Kubernetes cannot tell of a name that it is not root.
+USER 65532:65532
+# There is no shell and no curl: the binary asks its own health port, if ELASTICIO_HEALTH_PORT is set (docs/shipping.md).
+HEALTHCHECK --interval=30s --timeout=6s --start-period=30s CMD ["/usr/local/bin/component", "health", "--optional"]
 # The platform starts a container with the command line of a Node component. Where it hands that over as arguments
 # (`node ./node_modules/elasticio-sailor-nodejs/run.js`), the binary understands it; where it puts it in the place of
 # this entry point, `node` on PATH is the binary. No init process is wanted: the binary handles SIGTERM and SIGINT

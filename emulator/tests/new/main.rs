@@ -1,6 +1,8 @@
 //! `emulator new`: what it writes, and what it refuses.
 
 mod built;
+mod compose;
+mod deploy;
 mod errors;
 mod sources;
 
