@@ -12,11 +12,11 @@
 
 FROM rust:1.95-bookworm AS rust
 WORKDIR /src
-SHELL ["/bin/bash", "-euo", "pipefail", "-c"]
 
 # The manifests, with an empty program in the place of each target. The layer that is built from them below is the same as
 # long as they are.
 FROM rust AS manifests
+SHELL ["/bin/bash", "-euo", "pipefail", "-c"]
 COPY . .
 RUN targets=$(cargo metadata --no-deps --format-version 1 | grep -o '"src_path":"[^"]*"' | cut -d '"' -f 4); \
     find . -type f ! -name Cargo.toml ! -name Cargo.lock -delete; \
@@ -24,6 +24,7 @@ RUN targets=$(cargo metadata --no-deps --format-version 1 | grep -o '"src_path":
     while read -r target; do mkdir -p "${target%/*}"; echo 'fn main() {}' >"$target"; done <<<"$targets"
 
 FROM rust AS build
+SHELL ["/bin/bash", "-euo", "pipefail", "-c"]
 ARG PACKAGE=reference-component
 ARG FEATURES=""
 COPY --from=manifests /src .
@@ -34,6 +35,7 @@ COPY . .
 # /image becomes the image's root: the binary, the same under the name `node`, and the descriptor with the metadata
 # files that it names. The reference component's package is in lib/, and its descriptor is beside that folder. Every user can
 # read them: an installation may run the image as any user.
+# hadolint ignore=DL3003
 RUN find . -path ./target -prune -o -name '*.rs' -exec touch {} +; \
     built=$(cargo build --profile image --locked --package "$PACKAGE" --features "$FEATURES" --bins --message-format json-render-diagnostics \
       | grep '"executable":"'); \
@@ -58,7 +60,8 @@ LABEL elastic.io.component="${COMPONENT_JSON}" elastic.io.logo="${LOGO}"
 ENV MALLOC_ARENA_MAX=2
 COPY --from=build /image/ /
 WORKDIR /component
-USER nonroot
+# A number: Kubernetes cannot tell of a name that it is not root.
+USER 65532:65532
 # There is no shell and no curl: the binary asks its own health port, if ELASTICIO_HEALTH_PORT is set (docs/shipping.md).
 HEALTHCHECK --interval=30s --timeout=6s --start-period=30s CMD ["/usr/local/bin/component", "health", "--optional"]
 # The platform starts a container with the command line of a Node component. Where it hands that over as arguments

@@ -19,7 +19,7 @@ pub(super) struct SchemaArgs {
     #[arg(long, conflicts_with = "write")]
     json: bool,
     /// Print only the paths of the metadata files that component.json names, one per line, for builds of images.
-    #[arg(long, conflicts_with_all = ["write", "json"])]
+    #[arg(long, conflicts_with_all = ["json", "write"])]
     files: bool,
 }
 

@@ -1,7 +1,8 @@
-//! Blocks of data: JSON, TOML and YAML.
+//! Blocks of data, JSON, TOML and YAML, and of JavaScript.
 
 use saphyr::{LoadableYamlNode as _, Yaml};
 use serde_json::{Map, Value, json};
+use std::{fs, process::Command};
 
 /// The members of component.json that only it has.
 const OF_COMPONENT_JSON: [&str; 3] = ["actions", "triggers", "credentials"];
@@ -59,4 +60,23 @@ pub(super) fn yaml(text: &str) -> Result<(), String> {
     Yaml::load_from_str(text)
         .map(|_| ())
         .map_err(|error| format!("is not YAML: {error}"))
+}
+
+/// Checks the syntax with Node, where it is installed.
+pub(super) fn javascript(text: &str) -> Result<(), String> {
+    let file = tempfile::Builder::new().suffix(".cjs").tempfile().unwrap();
+    fs::write(file.path(), text).unwrap();
+    let Ok(output) = Command::new("node")
+        .arg("--check")
+        .arg(file.path())
+        .output()
+    else {
+        return Ok(());
+    };
+    if output.status.success() {
+        return Ok(());
+    }
+    let reason = String::from_utf8_lossy(&output.stderr);
+    let reason = reason.lines().find(|line| line.contains("Error"));
+    Err(format!("is not JavaScript: {}", reason.unwrap_or_default()))
 }

@@ -1,5 +1,5 @@
 //! Every fenced block of every page is held against what it is about: Rust is compiled as a test of the documentation, JSON,
-//! TOML and YAML are parsed, component.json by its rules, and each command of a shell is parsed by the program that it calls.
+//! TOML and YAML are parsed, JavaScript too where Node is installed, component.json by its rules, and each command of a shell is parsed by the program that it calls.
 //! What cannot be checked is listed here, and anything else is an error that names page and line.
 //!
 //! `lib/tests/it/samples.rs` and the tests of the components run the commands on sample files.
@@ -17,8 +17,8 @@ use std::{
 
 /// What programs print, and drawings. Nothing compares them.
 const NOT_CHECKED: [&str; 2] = ["text", "mermaid"];
-/// Code for other sailors, beside ours. The migration page has it.
-const OF_OTHER_SAILORS: [&str; 2] = ["js", "java"];
+/// Code for the Java sailor, beside ours. The migration page has it.
+const NOT_COMPILED: &str = "java";
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -39,7 +39,8 @@ fn problems(block: &Block) -> Problems {
         "yaml" => whole(data::yaml(&block.text)),
         "sh" | "console" => shell::problems(block),
         language if NOT_CHECKED.contains(&language) => vec![],
-        language if OF_OTHER_SAILORS.contains(&language) => vec![],
+        "js" => whole(data::javascript(&block.text)),
+        NOT_COMPILED => vec![],
         "" => whole(Err(
             "has no language: `text` is for what a program prints".to_owned()
         )),
