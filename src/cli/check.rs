@@ -35,6 +35,10 @@ pub(super) fn check_own(component: Component) -> anyhow::Result<()> {
     let folder = own_folder(&component)?;
     let issues = component.lint(Some(&folder));
     print_lines("component.json", &issues);
+    let unused = component.unused_metadata();
+    for warning in &unused {
+        print(&format_args!("component.json: warning: {warning}"));
+    }
     let differences = component.schema_differences(&folder);
     let missing: Vec<String> = component
         .descriptor()
@@ -66,7 +70,7 @@ pub(super) fn check_own(component: Component) -> anyhow::Result<()> {
         ));
     }
     anyhow::ensure!(errors.is_empty(), errors.join("\n"));
-    let warnings = match issues.len() {
+    let warnings = match issues.len() + unused.len() {
         0 => String::new(),
         n => format!("; {}", number(n, "warning")),
     };
