@@ -9,6 +9,7 @@ macro_rules! pages {
 
 pages! {
     components = "../docs/components.md";
+    emulator = "../docs/emulator.md";
     migration = "../docs/migration.md";
     oauth2 = "../docs/oauth2.md";
 }

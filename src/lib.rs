@@ -74,9 +74,12 @@ mod cli;
 #[doc(hidden)]
 pub use cli::command_line;
 pub use cli::main;
-pub use clients::{object_storage::ObjectStorage, platform::Platform};
+pub use clients::{
+    object_storage::{ObjectStorage, StoredFile},
+    platform::Platform,
+};
 pub use component::{
-    Component, Mismatch, Verified,
+    Component, Mismatch, Verified, bounds as check,
     context::{Context, HookContext, ServiceContext},
     emitter::{Emitter, NotEmitted},
     error::{Rebound, ReboundExt},

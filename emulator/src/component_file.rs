@@ -94,6 +94,11 @@ impl ComponentFile {
             .collect()
     }
 
+    /// Returns its content.
+    pub(crate) fn text(&self) -> String {
+        self.json.to_string()
+    }
+
     /// Returns the path, for errors.
     pub(crate) fn path(&self) -> &Path {
         &self.path

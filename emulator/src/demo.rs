@@ -58,6 +58,7 @@ pub(crate) fn plan(demo: DemoPlan) -> RunPlan {
         key_file: Default::default(),
         command,
         replicas: replicas.into(),
+        record: None,
         notes: Some(notes),
         variables: Variables::of(profile.map(|name| ("OAUTH_PROFILE".to_owned(), name))),
         no_placeholders: false,

@@ -79,6 +79,17 @@ impl LocalPlatform {
         )
     }
 
+    /// The addresses of the platform, the provider and the stand-in.
+    pub(crate) fn urls(&self) -> [Option<String>; 3] {
+        let standin = self.standin.as_ref().map(RunningStandin::url);
+        let emulator = &self.emulator;
+        [
+            Some(emulator.platform().url()),
+            Some(emulator.provider().url()),
+            standin,
+        ]
+    }
+
     /// The variables that the platform sets, and the addresses for samples.
     pub(crate) fn component_env(&self) -> Vec<(String, String)> {
         let mut env = self.emulator.env();

@@ -10,6 +10,7 @@ use crate::{
     input::InputError,
     local_platform::LocalPlatform,
     progress::RunProgress,
+    recording::Recorder,
     save_keys::KeyFile,
     standins::StandinName,
     timeline::Timeline,
@@ -18,7 +19,7 @@ use crate::{
 use anyhow::Context;
 use sailor::protocol::Headers;
 use serde_json::{Value, json};
-use std::{process::ExitStatus, time::Duration};
+use std::{path::PathBuf, process::ExitStatus, time::Duration};
 use tokio::{
     signal::unix::{SignalKind, signal},
     time::{Instant, sleep, sleep_until, timeout},
@@ -42,6 +43,8 @@ pub(crate) struct RunPlan {
     pub(crate) command: Vec<String>,
     /// How many processes of the component share the messages.
     pub(crate) replicas: usize,
+    /// The file for a recording.
+    pub(crate) record: Option<PathBuf>,
     /// Explains the time line.
     pub(crate) notes: Option<DemoNotes>,
     pub(crate) variables: Variables,
@@ -87,7 +90,7 @@ pub(crate) async fn run(
     if let Some(note) = plan.variables.note() {
         timeline.plain(note);
     }
-    let (processes, output) = start(&plan, &local, timeline).await?;
+    let (processes, output, recorder) = start(&plan, &local, timeline).await?;
     let mut run = RunLoop {
         processes,
         output,
@@ -96,6 +99,7 @@ pub(crate) async fn run(
         expected: plan.messages.len(),
         key_file: plan.key_file,
         notes: plan.notes,
+        recorder,
         timeline,
     };
     let limits = (plan.start_timeout, plan.timeout);
@@ -104,6 +108,11 @@ pub(crate) async fn run(
     let mut ok = run.report(&end);
     if let Some(notes) = &run.notes {
         ok &= notes.end(&local.emulator, timeline);
+    }
+    if let Some(recorder) = run.recorder.take() {
+        let written = recorder.finish(ok, &local);
+        ok &= written.is_ok();
+        timeline.note(&written.unwrap_or_else(|why| why));
     }
     local.shutdown().await;
     Ok(match (end, ok) {
@@ -118,12 +127,23 @@ async fn start(
     plan: &RunPlan,
     local: &LocalPlatform,
     timeline: &Timeline,
-) -> anyhow::Result<(Replicas, Output)> {
+) -> anyhow::Result<(Replicas, Output, Option<Recorder>)> {
     let replicas = plan.replicas;
     let messages = filled_in(plan, local)?;
-    let env = plan
+    let mut env = plan
         .variables
         .complete(local.component_env(), &local.placeholders())?;
+    let mut recorder = match (&plan.record, &messages[..]) {
+        (Some(path), [message]) => Some(Recorder::start(path, plan, local, message).await?),
+        (Some(_), _) => {
+            let text = "--record records one message: name one file with --message";
+            return Err(InputError::new(text).into());
+        }
+        (None, _) => None,
+    };
+    if let Some(recorder) = &mut recorder {
+        recorder.complete(&mut env);
+    }
     let start = || {
         let command = plan.command.join(" ");
         timeline.note(&match replicas {
@@ -134,13 +154,14 @@ async fn start(
     };
     if replicas == 1 {
         send(plan, local, &messages);
-        return start();
+        let (processes, output) = start()?;
+        return Ok((processes, output, recorder));
     }
     // Waits until all processes consume, so that each gets its share of the messages.
     let started = start()?;
     consumed_by(&local.emulator, replicas, plan.start_timeout).await?;
     send(plan, local, &messages);
-    Ok(started)
+    Ok((started.0, started.1, recorder))
 }
 
 /// The messages, with addresses in the place of placeholders.
@@ -208,6 +229,7 @@ struct RunLoop<'a> {
     expected: usize,
     notes: Option<DemoNotes>,
     key_file: KeyFile,
+    recorder: Option<Recorder>,
     timeline: &'a Timeline,
 }
 
@@ -313,6 +335,9 @@ impl RunLoop<'_> {
 
     fn handle(&mut self, event: &Event) {
         self.progress.count(event);
+        if let Some(recorder) = &mut self.recorder {
+            recorder.note(event);
+        }
         match &mut self.notes {
             Some(notes) => notes.note(event, self.timeline),
             None => self.timeline.event(event),

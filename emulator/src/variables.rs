@@ -59,6 +59,34 @@ impl Variables {
         own.any(|(known, _)| known == name)
     }
 
+    /// The text of component.json, if there is one.
+    pub(crate) fn descriptor(&self) -> Option<String> {
+        self.component.as_ref().map(ComponentFile::text)
+    }
+
+    /// The certificates in the files that these variables name, as PEM.
+    pub(crate) fn trusted_certificates(&self, names: &[&str]) -> Result<String, InputError> {
+        let mut all = String::new();
+        for name in names {
+            let given = self.files.iter().chain(&self.options).rev();
+            let mut given = given.filter(|(known, _)| known == name);
+            let own = || std::env::var(name).ok();
+            let path = given.next().map(|(_, value)| value.clone()).or_else(own);
+            let Some(path) = path.filter(|path| !path.is_empty()) else {
+                continue;
+            };
+            let text = std::fs::read_to_string(&path);
+            let text = text.map_err(|error| {
+                InputError::new(format!(
+                    "{path}, the file of {name}, cannot be read: {error}"
+                ))
+            })?;
+            all += &text;
+            all.push('\n');
+        }
+        Ok(all)
+    }
+
     /// What to tell about the files.
     pub(crate) fn note(&self) -> Option<&str> {
         self.note.as_deref()

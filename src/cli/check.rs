@@ -53,6 +53,8 @@ struct Found {
     modules: Option<Mismatch>,
     /// Where the metadata and the types differ.
     metadata: Vec<String>,
+    /// Metadata functions that component.json has no use for.
+    unused: Vec<String>,
     /// The variables that component.json requires and that are not set here.
     missing: Vec<String>,
 }
@@ -68,6 +70,7 @@ impl Found {
             missing: missing.iter().map(|(name, _)| (*name).to_owned()).collect(),
             issues: component.lint(Some(folder)),
             metadata: component.schema_differences(folder),
+            unused: component.unused_metadata(),
             modules: component
                 .check()
                 .err()
@@ -83,21 +86,29 @@ impl Found {
         count_errors(&self.issues) + self.differences_of_modules().len() + self.metadata.len()
     }
 
+    fn warnings(&self) -> usize {
+        self.issues.len() - count_errors(&self.issues) + self.unused.len()
+    }
+
     /// docs/component-json.md describes this shape.
     fn as_json(&self) -> Value {
         json!({
             "descriptor": "component.json",
             "errors": self.errors(),
-            "warnings": self.issues.len() - count_errors(&self.issues),
+            "warnings": self.warnings(),
             "issues": self.issues.iter().map(as_json).collect::<Vec<_>>(),
             "modules": self.differences_of_modules(),
             "metadata": self.metadata,
+            "unused_metadata": self.unused,
             "missing_variables": self.missing,
         })
     }
 
     fn print_text(&self) -> anyhow::Result<()> {
         print_lines("component.json", &self.issues);
+        for warning in &self.unused {
+            print(&format_args!("component.json: warning: {warning}"));
+        }
         if !self.missing.is_empty() {
             print(&format_args!(
                 "component.json requires variables that are not set here, and a step does not start without: {}",
@@ -117,7 +128,7 @@ impl Found {
             ));
         }
         anyhow::ensure!(errors.is_empty(), errors.join("\n"));
-        let warnings = match self.issues.len() {
+        let warnings = match self.warnings() {
             0 => String::new(),
             n => format!("; {}", number(n, "warning")),
         };

@@ -17,7 +17,7 @@ use crate::{
     broker::amqp,
     clients::platform::PlatformError,
     codes::{self, Code},
-    component::{Component, error::code_of},
+    component::{Component, Mismatch, error::code_of},
     engine::{self, service},
     settings::{self, LogSettings, Mode, ServiceSettings, Settings},
 };
@@ -47,8 +47,11 @@ const PRINT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Runs this component in a container. The platform configures it with environment variables.
 #[derive(Debug, Parser)]
-#[command(name = "component", version, arg_required_else_help = false)]
+#[command(name = "component", arg_required_else_help = false)]
 struct Cli {
+    /// Print the version of the component, and that of the sailor that it was built with.
+    #[arg(short = 'V', long)]
+    version: bool,
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -102,6 +105,7 @@ This is a component for elastic.io-style integration platforms. The platform sta
 ELASTICIO_* environment variables, none of which are set.
 
 To run it locally, start it on the emulator:   cargo run -p elasticio-emulator -- run --function NAME --message FILE
+To make one of its calls there:                cargo run -p elasticio-emulator -- service METHOD --config FILE
 To find out why a step does nothing:           component doctor, in the step's container
 To compare it with its component.json:         component check
 To check any component.json:                   component check --descriptor FILE
@@ -130,6 +134,7 @@ pub fn main(component: impl FnOnce() -> anyhow::Result<Component>) -> ExitCode {
     let _flush = FlushOnDrop;
     let args = node_command::translate_node_command(std::env::args().collect());
     let command = match Cli::try_parse_from(args) {
+        Ok(cli) if cli.version => return print_version(component),
         Ok(cli) => cli.command.unwrap_or(Command::Run),
         Err(message) => {
             // The message is help or an error. If it cannot be printed, nothing else can be done.
@@ -137,7 +142,11 @@ pub fn main(component: impl FnOnce() -> anyhow::Result<Component>) -> ExitCode {
             return ExitCode::from(if message.use_stderr() { 2 } else { 0 });
         }
     };
-    if matches!(command, Command::Run | Command::Doctor(_)) && !settings::started_by_platform() {
+    let needs_platform = matches!(
+        command,
+        Command::Run | Command::Service { .. } | Command::Doctor(_)
+    );
+    if needs_platform && !settings::started_by_platform() {
         eprint!("{HELP_WITHOUT_ENVIRONMENT}");
         return ExitCode::from(2);
     }
@@ -156,6 +165,25 @@ pub fn main(component: impl FnOnce() -> anyhow::Result<Component>) -> ExitCode {
     }
 }
 
+/// Prints the version in component.json, and the sailor's. A mismatch with the modules does not matter here.
+fn print_version(created: impl FnOnce() -> anyhow::Result<Component>) -> ExitCode {
+    let component = match unchecked(created()) {
+        Ok(component) => component.versioned_title(),
+        Err(error) => {
+            print_error(format!("{error:#}"));
+            return ExitCode::FAILURE;
+        }
+    };
+    let sailor = env!("CARGO_PKG_VERSION");
+    let _ = writeln!(io::stdout(), "{component}\nelasticio-sailor {sailor}");
+    ExitCode::SUCCESS
+}
+
+/// Returns the component although its author has checked it, and it does not match its component.json.
+fn unchecked(created: anyhow::Result<Component>) -> anyhow::Result<Component> {
+    created.or_else(|error| error.downcast().map(Mismatch::into_component))
+}
+
 fn execute(
     command: Command,
     created: impl FnOnce() -> anyhow::Result<Component>,
@@ -163,7 +191,8 @@ fn execute(
     match command {
         Command::Run => run(checked(created)),
         Command::Service { method, .. } => serve(checked(created), method.as_deref()),
-        Command::Check(args) => check::check_own(created()?, args.json),
+        // A mismatch must not hide what else is wrong.
+        Command::Check(args) => check::check_own(unchecked(created())?, args.json),
         Command::Schema(args) => metadata::schema(created()?, &args),
         Command::Doctor(args) => block_on(doctor::doctor(checked(created), &args)),
         Command::Health(args) => health::health(&args),
@@ -313,6 +342,17 @@ impl Drop for FlushOnDrop {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_mismatch_does_not_hide_what_else_is_wrong() {
+        let created = || Component::new(r#"{"actions": {"a": {"main": "./a.rs"}}}"#)?.check();
+        assert!(created().is_err());
+        let component = unchecked(created().context("making it")).unwrap();
+        let rules: Vec<_> = component.lint(None).iter().map(|i| i.rule.id()).collect();
+        assert!(rules.contains(&"missing-title"), "{rules:?}");
+        assert!(component.check().is_err());
+        assert!(unchecked(Component::new("{")).is_err());
+    }
 
     #[test]
     fn registration_is_checked_without_the_call_of_an_author() {

@@ -75,19 +75,18 @@ fn config(settings: &TlsSettings) -> Result<ClientConfig, TlsFileError> {
 }
 
 /// Returns the configuration of HTTP clients. All clients of the process share the trusted certificates, and those that
-/// variables name are read once.
+/// variables name are read once. With `trusted`, a certificate as PEM, the client is one of a test, and shares nothing.
 ///
 /// # Errors
-/// Returns an error if a file of the settings cannot be used.
-pub(crate) fn http_config() -> Result<ClientConfig, TlsFileError> {
-    static VERIFIER: OnceLock<Arc<LazyVerifier>> = OnceLock::new();
-    let provider = provider();
-    let verifier = if let Some(verifier) = VERIFIER.get() {
-        verifier.clone()
-    } else {
-        let settings = TlsSettings::read(settings::environment);
-        let verifier = LazyVerifier::new(&settings, extra(&settings)?, provider)?;
-        VERIFIER.get_or_init(|| Arc::new(verifier)).clone()
+/// Returns an error if a file of the settings cannot be used, or `trusted` is no certificate.
+pub(crate) fn http_config(trusted: Option<&str>) -> Result<ClientConfig, TlsFileError> {
+    let verifier = match trusted {
+        Some(pem) => {
+            let certificate = CertificateDer::from_pem_slice(pem.as_bytes());
+            let certificate = certificate.map_err(|error| TlsFileError(error.to_string()))?;
+            Arc::new(verifier_with([certificate])?)
+        }
+        None => shared_verifier()?,
     };
     let mut config = ClientConfig::builder()
         .dangerous()
@@ -95,6 +94,25 @@ pub(crate) fn http_config() -> Result<ClientConfig, TlsFileError> {
         .with_no_client_auth();
     config.alpn_protocols = vec!["h2".into(), "http/1.1".into()];
     Ok(config)
+}
+
+fn shared_verifier() -> Result<Arc<LazyVerifier>, TlsFileError> {
+    static VERIFIER: OnceLock<Arc<LazyVerifier>> = OnceLock::new();
+    if let Some(verifier) = VERIFIER.get() {
+        return Ok(verifier.clone());
+    }
+    let verifier = Arc::new(verifier_with([])?);
+    Ok(VERIFIER.get_or_init(|| verifier).clone())
+}
+
+/// Trusts the certificates of the system and of the settings, and others.
+fn verifier_with(
+    others: impl IntoIterator<Item = CertificateDer<'static>>,
+) -> Result<LazyVerifier, TlsFileError> {
+    let settings = TlsSettings::read(settings::environment);
+    let mut extra = extra(&settings)?;
+    extra.extend(others);
+    LazyVerifier::new(&settings, extra, provider())
 }
 
 fn extra(settings: &TlsSettings) -> Result<Vec<CertificateDer<'static>>, TlsFileError> {

@@ -27,14 +27,22 @@ use std::path::Path;
 /// # Ok::<(), anyhow::Error>(())
 /// ```
 #[derive(Debug, thiserror::Error)]
-#[error("component.json does not match the registered modules:\n{}", .0.join("\n"))]
-pub struct Mismatch(Vec<String>);
+#[error("component.json does not match the registered modules:\n{}", differences.join("\n"))]
+pub struct Mismatch {
+    differences: Vec<String>,
+    /// `component check` finds more about it.
+    component: Box<Component>,
+}
 
 impl Mismatch {
     /// Returns the differences, one sentence each.
     #[must_use]
     pub fn differences(&self) -> &[String] {
-        &self.0
+        &self.differences
+    }
+
+    pub(crate) fn into_component(self) -> Component {
+        *self.component
     }
 }
 
@@ -50,7 +58,8 @@ pub(crate) struct SchemaPair<'a> {
 
 impl Component {
     /// Checks that component.json and the registered modules match, in both directions. [`main`](crate::main) does this for every
-    /// component; call it for tests, which create the component without it.
+    /// component; call it for tests, which create the component without it. Metadata that the platform never asks for is no
+    /// mismatch, but a warning of `component check`.
     ///
     /// # Errors
     /// Returns a [`Mismatch`] with every difference.
@@ -66,10 +75,16 @@ impl Component {
         self.check_functions(&mut found);
         self.check_modules(&mut found);
         self.check_models(&mut found);
+        let twice = self.twice.iter();
+        found.extend(twice.map(|what| format!("{what} is registered more than once")));
         if found.is_empty() {
             Ok(self)
         } else {
-            Err(Mismatch(found).into())
+            Err(Mismatch {
+                differences: found,
+                component: self.into(),
+            }
+            .into())
         }
     }
 
@@ -160,17 +175,21 @@ impl Component {
                 ));
             }
         }
-        for name in self.metadata.keys() {
-            match self.descriptor.function(name) {
-                None => found.push(format!(
-                    "metadata for \"{name}\" is registered, but no function of that name is in component.json"
-                )),
-                Some(function) if !has_dynamic_metadata(function) => found.push(format!(
-                    "metadata for \"{name}\" is registered, but component.json does not say `\"dynamicMetadata\": true` there, so the platform never asks for it"
-                )),
-                Some(_) => {}
-            }
-        }
+    }
+
+    /// Returns which registered metadata the platform never asks for, one sentence each.
+    pub(crate) fn unused_metadata(&self) -> Vec<String> {
+        let unused = self.metadata.keys().filter_map(|name| {
+            let why = match self.descriptor.function(name) {
+                None => "no function of that name is in component.json",
+                Some(function) if has_dynamic_metadata(function) => return None,
+                Some(_) => {
+                    "component.json does not say `\"dynamicMetadata\": true` there, so the platform never asks for it"
+                }
+            };
+            Some(format!("metadata for \"{name}\" is registered, but {why}"))
+        });
+        unused.collect()
     }
 
     /// Checks that fields and registered select models name each other.

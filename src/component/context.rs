@@ -38,7 +38,8 @@ impl Clients {
 
     fn attachments(&self) -> anyhow::Result<&ObjectStorage> {
         self.object_storage.as_ref().context(
-            "no object storage is configured here: set ELASTICIO_OBJECT_STORAGE_URI and ELASTICIO_OBJECT_STORAGE_TOKEN",
+            "no object storage is configured here: set ELASTICIO_OBJECT_STORAGE_URI and ELASTICIO_OBJECT_STORAGE_TOKEN; in a \
+             test, give the harness one with `Harness::object_storage`",
         )
     }
 }

@@ -125,9 +125,12 @@ impl From<&anyhow::Result<()>> for ModuleOutcome {
         if let Some(Rebound(reason)) = find(error) {
             return Self::Rebound(reason.clone());
         }
-        match find::<oauth2::Error>(error) {
-            Some(cause) if cause.is_transient() => Self::Rebound(format!("{error:#}")),
-            _ => Self::Failed,
+        let is_transient = find(error).is_some_and(oauth2::Error::is_transient)
+            || find(error).is_some_and(ObjectStorageError::is_transient);
+        if is_transient {
+            Self::Rebound(format!("{error:#}"))
+        } else {
+            Self::Failed
         }
     }
 }

@@ -4,6 +4,7 @@
 //! confirm of a publish from the broker. The engine calls a module through [`module::Module`], and receives its events
 //! through [`emitter::EventSink`].
 
+pub mod bounds;
 mod check;
 mod config_type;
 pub(crate) mod context;

@@ -266,7 +266,9 @@ where
 /// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not an action",
-    note = "an action is a type that implements `Action`, or an `async fn(Message<Input>, Context<Config, Output>) -> anyhow::Result<()>`"
+    note = "an action is a type that implements `Action`, or an `async fn(Message<Input>, Context<Config, Output>) -> anyhow::Result<()>`",
+    note = "`Config` and `Input` must implement `DeserializeOwned`, `Output` `Serialize`, `Input` and `Output` `JsonSchema`, and the future must be `Send`",
+    note = "to see which of these is missing, add a line with `sailor::check::action(…)` and this function"
 )]
 pub trait IntoAction<Kind> {
     /// The resulting action.
@@ -291,7 +293,9 @@ pub trait IntoAction<Kind> {
 /// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a trigger",
-    note = "a trigger is a type that implements `Trigger` (polling), or anything that is an action (webhooks)"
+    note = "a trigger is a type that implements `Trigger` (polling), or anything that is an action (webhooks)",
+    note = "an action's `Config` and `Input` must implement `DeserializeOwned`, `Output` `Serialize`, `Input` and `Output` `JsonSchema`, and its future must be `Send`",
+    note = "to see which of these is missing, add a line with `sailor::check::action(…)` and this function, or with `sailor::check::trigger(…)` and this type"
 )]
 pub trait IntoTrigger<Kind> {
     #[doc(hidden)]

@@ -105,6 +105,8 @@ pub struct Component {
     pub(super) models: BTreeMap<&'static str, Service<Value>>,
     pub(super) metadata: BTreeMap<&'static str, Service<Value>>,
     pub(super) verify: Option<Service<Verified>>,
+    /// What was registered again, so that only the last of it is there.
+    pub(super) twice: Vec<String>,
     oauth2: Option<OAuth2>,
     crates: BTreeSet<&'static str>,
 }
@@ -146,6 +148,7 @@ impl Component {
             models: BTreeMap::new(),
             metadata: BTreeMap::new(),
             verify: None,
+            twice: Vec::new(),
             oauth2: None,
             crates: BTreeSet::new(),
         })
@@ -231,7 +234,13 @@ impl Component {
         Fut: Future<Output = anyhow::Result<T>> + Send + 'static,
     {
         self.crates.insert(crate_of::<F>());
-        self.models.insert(name, erase_types(model, to_json));
+        if self
+            .models
+            .insert(name, erase_types(model, to_json))
+            .is_some()
+        {
+            self.twice.push(format!("select model \"{name}\""));
+        }
         self
     }
 
@@ -261,7 +270,10 @@ impl Component {
         Fut: Future<Output = anyhow::Result<T>> + Send + 'static,
     {
         self.crates.insert(crate_of::<F>());
-        self.metadata.insert(name, erase_types(metadata, to_json));
+        let earlier = self.metadata.insert(name, erase_types(metadata, to_json));
+        if earlier.is_some() {
+            self.twice.push(format!("metadata for \"{name}\""));
+        }
         self
     }
 
@@ -289,7 +301,9 @@ impl Component {
         Fut: Future<Output = anyhow::Result<Verified>> + Send + 'static,
     {
         self.crates.insert(crate_of::<F>());
-        self.verify = Some(erase_types(verify, Ok));
+        if self.verify.replace(erase_types(verify, Ok)).is_some() {
+            self.twice.push("the check of credentials".to_owned());
+        }
         self
     }
 
@@ -332,6 +346,15 @@ impl Component {
         &self.descriptor
     }
 
+    /// Returns its title and version, for `--version`.
+    pub(crate) fn versioned_title(&self) -> String {
+        let Descriptor { title, version, .. } = &self.descriptor;
+        match version {
+            Some(version) => format!("{title} {version}"),
+            None => format!("{title} (component.json has no version)"),
+        }
+    }
+
     /// Returns the module of a function: the trigger of that name, or else the action.
     ///
     /// # Errors
@@ -339,7 +362,9 @@ impl Component {
     /// module is registered for it.
     pub(crate) fn module(&self, name: &str) -> anyhow::Result<(Arc<dyn Module>, &Function)> {
         let function = self.descriptor.function(name).ok_or_else(|| {
-            anyhow::anyhow!("Trigger or action \"{name}\" is not found in component.json!")
+            let known = self.descriptor.triggers.keys();
+            let known = listed(known.chain(self.descriptor.actions.keys()));
+            anyhow::anyhow!("Trigger or action \"{name}\" is not found in component.json!\n{known}")
         })?;
         let kind = if self.descriptor.triggers.contains_key(name) {
             FunctionKind::Trigger
@@ -363,6 +388,11 @@ impl Component {
         self.models.get(name).map(|model| &model.call)
     }
 
+    /// Names the select models, for an error about an unknown one.
+    pub(crate) fn known_models(&self) -> String {
+        listed(self.models.keys())
+    }
+
     pub(crate) fn metadata_function(&self, name: &str) -> Option<&ServiceFn<Value>> {
         self.metadata.get(name).map(|metadata| &metadata.call)
     }
@@ -383,6 +413,16 @@ impl Component {
         let modules = self.modules.iter().map(|(.., module)| module.crate_name());
         let names: BTreeSet<_> = modules.chain(self.crates.iter().copied()).collect();
         names.into_iter().collect()
+    }
+}
+
+/// Names what there is, for an error about an unknown name.
+fn listed(names: impl Iterator<Item = impl fmt::Display>) -> String {
+    let names: Vec<String> = names.map(|name| format!("\"{name}\"")).collect();
+    if names.is_empty() {
+        "There are none".to_owned()
+    } else {
+        format!("There are: {}", names.join(", "))
     }
 }
 

@@ -15,7 +15,10 @@ pub(super) fn message(
     payload: Result<Bytes, CipherError>,
 ) -> anyhow::Result<Object> {
     const READING: &str = "reading the incoming message";
-    let mut message = Object::read(payload.context(READING)?).context(READING)?;
+    // With another vector, only the beginning of a decrypted message is wrong.
+    const PARSING: &str = "reading the incoming message; if each one fails so, compare ELASTICIO_MESSAGE_CRYPTO_IV and \
+                           ELASTICIO_MESSAGE_CRYPTO_PASSWORD with those of the step before";
+    let mut message = Object::read(payload.context(READING)?).context(PARSING)?;
     let headers = message.get("headers").filter(|headers| headers.is_object());
     if headers.is_none() || incoming.reply_to.is_some() {
         let mut headers = header_texts(&message);

@@ -133,7 +133,10 @@ async fn dispatch(
         Method::SelectModel { function, model } => {
             component.module(function)?;
             let select = component.model_function(model).with_context(|| {
-                format!("Method \"{model}\" is not found in \"{function}\" action or trigger")
+                format!(
+                    "Method \"{model}\" is not found in \"{function}\" action or trigger\n{}",
+                    component.known_models()
+                )
             })?;
             select(context(function)).await
         }

@@ -1,10 +1,7 @@
 //! What a request needs from the credential: the token, and the configuration that it belongs to.
 
 use super::{Error, session::Access};
-use crate::{
-    clients::http::{follow_base, join_path, sensitive},
-    settings::template::is_safe,
-};
+use crate::clients::http::{follow_base, join_path, sensitive};
 use reqwest::{
     Url,
     header::{AUTHORIZATION, HeaderMap},
@@ -16,7 +13,8 @@ impl Access {
         let resolved = &self.resolved;
         let field = resolved.profile.base_url_field.as_deref();
         let url = field.and_then(|field| self.token.record.member(field));
-        let url = url.and_then(|url| Url::parse(url).ok()).filter(is_safe);
+        let url = url.and_then(|url| Url::parse(url).ok());
+        let url = url.filter(|url| resolved.plain_hosts.is_safe(url));
         url.or_else(|| resolved.base_url.clone())
     }
 

@@ -9,7 +9,7 @@ use crate::{
     clients::http::ResponseRule,
     settings::{
         descriptor::{Descriptor, OAuth2Credentials},
-        template::{ConfigError, Variables},
+        template::{ConfigError, PlainHosts, Variables},
     },
 };
 use reqwest::Url;
@@ -28,6 +28,8 @@ pub(crate) struct ResolvedConfig {
     pub(crate) base_url: Option<Url>,
     /// URLs at the origins that may get the token: the base URL, and what the author allows.
     pub(crate) origins: Vec<Url>,
+    /// The hosts that may get the token without TLS.
+    pub(super) plain_hosts: PlainHosts,
     pub(super) accepted_auth: AcceptedAuth,
 }
 
@@ -93,6 +95,7 @@ impl OAuth2 {
             field: self.field_in(descriptor),
             client,
             origins: sources.origins(base_url.as_ref())?,
+            plain_hosts: sources.variables.plain_hosts(),
             profile,
             base_url,
             accepted_auth: self.accepted_auth.clone(),

@@ -68,7 +68,8 @@ pub enum CipherError {
     NotBase64,
     /// The ciphertext is empty, has an incomplete block, or has wrong padding.
     #[error(
-        "the payload cannot be decrypted with this platform's password: {0} bytes of ciphertext"
+        "the payload cannot be decrypted with this platform's password ({0} bytes of ciphertext): compare \
+         ELASTICIO_MESSAGE_CRYPTO_PASSWORD and ELASTICIO_MESSAGE_CRYPTO_IV with those of the step before"
     )]
     Undecipherable(usize),
 }

@@ -5,6 +5,9 @@ use reqwest::Url;
 use serde_json::Value;
 use std::net::IpAddr;
 
+/// Hosts that may get tokens and secrets over plain HTTP, such as a provider behind the same firewall.
+pub(crate) const HTTP_HOSTS: &str = super::variables::OAUTH_HTTP_HOSTS.name;
+
 /// The credential is configured incorrectly. The text says where, and how to fix it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the OAuth2 credential is not usable: {0}")]
@@ -31,23 +34,27 @@ impl Variables<'_> {
         self.fill(place, template, |_, _| true)
     }
 
-    /// Expands `template` to a URL with https, or with http on this machine.
+    /// Expands `template` to a URL with https, or with http on this machine or on a host of [`HTTP_HOSTS`].
     ///
     /// A value that a user enters may be the whole beginning of a URL, or a part of its host or path, but must not
     /// extend beyond that part. For example, with `https://{{tenant}}.example.com` and the tenant `evil.test/`, the
     /// client secret would be sent to another host.
     pub(crate) fn url(&self, place: &str, template: &str) -> Result<Url, ConfigError> {
-        parse_url(
-            place,
-            &self.fill(place, template.trim(), stays_inside_its_part)?,
-        )
+        let text = self.fill(place, template.trim(), stays_inside_its_part)?;
+        parse_url(place, &text, &self.plain_hosts())
     }
 
     /// Expands `template` as [`url`](Self::url) does, to any number of URLs with spaces between them.
     pub(crate) fn urls(&self, place: &str, template: &str) -> Result<Vec<Url>, ConfigError> {
         let text = self.fill(place, template.trim(), stays_inside_its_part)?;
         let urls = text.split_whitespace();
-        urls.map(|url| parse_url(place, url)).collect()
+        let plain = self.plain_hosts();
+        urls.map(|url| parse_url(place, url, &plain)).collect()
+    }
+
+    /// The hosts that may get tokens and secrets without TLS.
+    pub(crate) fn plain_hosts(&self) -> PlainHosts {
+        PlainHosts::read((self.env)(HTTP_HOSTS).unwrap_or_default().as_str())
     }
 
     /// Expands `template`. `allowed` gets the text before a value and the value that a user entered.
@@ -132,7 +139,7 @@ impl Variables<'_> {
     }
 }
 
-fn parse_url(place: &str, text: &str) -> Result<Url, ConfigError> {
+fn parse_url(place: &str, text: &str, plain: &PlainHosts) -> Result<Url, ConfigError> {
     let invalid = |what: &str| ConfigError(format!("{place} is not a valid address: {what}"));
     let url = Url::parse(text.trim()).map_err(|e| invalid(&e.to_string()))?;
     if !url.username().is_empty() || url.password().is_some() {
@@ -141,9 +148,12 @@ fn parse_url(place: &str, text: &str) -> Result<Url, ConfigError> {
     if url.fragment().is_some() {
         return Err(invalid("it must not end in a fragment (#)"));
     }
-    if !is_safe(&url) {
-        // The scheme is not shown: it may be a secret that was put into the wrong place.
-        return Err(invalid("it must begin with https://"));
+    if !plain.is_safe(&url) {
+        // Neither scheme nor host is shown: they may be a secret that was put into the wrong place.
+        return Err(invalid(&format!(
+            "it must begin with https://, since what is sent there must stay secret. http:// is allowed for this machine, \
+             and for hosts that {HTTP_HOSTS} names"
+        )));
     }
     Ok(url)
 }
@@ -158,9 +168,26 @@ fn stays_inside_its_part(before: &str, value: &str) -> bool {
         || !value.contains(['/', '\\', '?', '#', '@', '%']) && !value.contains(char::is_whitespace)
 }
 
-/// Returns whether any token may be sent to this URL: over TLS, or within this machine.
-pub(crate) fn is_safe(url: &Url) -> bool {
-    url.scheme() == "https" || (url.scheme() == "http" && is_this_machine(url))
+/// The hosts of [`HTTP_HOSTS`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct PlainHosts(Vec<String>);
+
+impl PlainHosts {
+    /// Reads names of hosts with `,` between them.
+    fn read(text: &str) -> Self {
+        let hosts = text.split(',').map(|host| host.trim().to_ascii_lowercase());
+        Self(hosts.filter(|host| !host.is_empty()).collect())
+    }
+
+    /// Returns whether any token may be sent to this URL: over TLS, within this machine, or to a host that is named.
+    pub(crate) fn is_safe(&self, url: &Url) -> bool {
+        let is_named = |host: &str| self.0.iter().any(|named| named == host);
+        match url.scheme() {
+            "https" => true,
+            "http" => is_this_machine(url) || url.host_str().is_some_and(is_named),
+            _ => false,
+        }
+    }
 }
 
 fn is_this_machine(url: &Url) -> bool {

@@ -1,7 +1,11 @@
 //! What a module emitted during a run.
 
 use super::Verdict;
-use crate::component::{emitter, error::ModuleOutcome, message::HttpReply};
+use crate::component::{
+    emitter,
+    error::ModuleOutcome,
+    message::{Attachment, HttpReply},
+};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -98,6 +102,24 @@ impl Emitted {
 }
 
 impl Emitted {
+    /// Returns an attachment that the module has emitted: that of the last message that has it. It can be an attachment of the
+    /// next message ([`Harness::attachment`](super::Harness::attachment)).
+    ///
+    /// # Panics
+    /// Panics if no message has such an attachment.
+    #[track_caller]
+    #[must_use]
+    pub fn attachment(&self, name: &str) -> Attachment {
+        let found = self.events.iter().rev().find_map(|event| match event {
+            Event::Data(message) => message["attachments"].get(name),
+            _ => None,
+        });
+        let Some(found) = found else {
+            panic!("no message has the attachment {name:?}: {:?}", self.events);
+        };
+        serde_json::from_value(found.clone()).expect("an attachment of an emitted message")
+    }
+
     /// Adds the events that the module's result causes, as the engine does.
     pub(super) fn new(mut events: Vec<Event>, result: anyhow::Result<()>) -> Self {
         let outcome = ModuleOutcome::from(&result);

@@ -9,13 +9,16 @@ pub use emitted::{Emitted, Event};
 
 use crate::{
     broker::amqp::StandaloneBrokerLock,
-    clients::http,
+    clients::{
+        http::{TestClients, TestProxy},
+        object_storage::ObjectStorage,
+    },
     component::{
         Component, Verified,
         context::{Clients, ContextParts, ServiceContextParts},
         emitter::Emitter,
+        message::Attachment,
     },
-    engine::storage,
     oauth2::{CredentialStore, Environment, RefreshLock, Session, SessionConfig},
     protocol::{Json, Object, StepIdentity},
     settings::{self, OUTGOING_MESSAGE_SIZE_LIMIT, ObjectStorageSettings},
@@ -60,6 +63,8 @@ pub struct Harness<'a> {
     webhook_uri: Option<String>,
     object_storage: Option<ObjectStorageSettings>,
     message_size_limit: usize,
+    attachments: Vec<(String, Attachment)>,
+    proxy: Option<TestProxy>,
     saved: SavedKeys,
 }
 
@@ -110,6 +115,8 @@ impl<'a> Harness<'a> {
             webhook_uri: None,
             object_storage: None,
             message_size_limit: OUTGOING_MESSAGE_SIZE_LIMIT as usize,
+            attachments: Vec::new(),
+            proxy: None,
             saved: SavedKeys::default(),
         }
     }
@@ -198,6 +205,48 @@ impl<'a> Harness<'a> {
         self
     }
 
+    /// Adds an attachment to the message: a stored file, or one that another run has emitted
+    /// ([`Emitted::attachment`]).
+    ///
+    /// ```
+    /// use anyhow::Context as _;
+    /// use emulator::platform::{Platform, PlatformConfig};
+    /// use sailor::{prelude::*, testing::Harness};
+    /// use serde_json::{Value, json};
+    ///
+    /// async fn shout(message: Message<NoBody>, cx: Context) -> anyhow::Result<()> {
+    ///     let file = message.attachments.get("a.txt")?.context("the message has no a.txt")?;
+    ///     let text = cx.attachments()?.download(&file.url).await?.text().await?;
+    ///     let loud = cx.attachments()?.upload(text.to_uppercase(), "text/plain").await?;
+    ///     cx.message(Message::new(json!({})).with_attachment("a.txt", loud.into())).await
+    /// }
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> anyhow::Result<()> {
+    /// # let component = Component::new(r#"{"actions": {"shout": {}}}"#)?.action("shout", shout);
+    /// let storage = Platform::start(PlatformConfig::default()).await?;
+    /// let harness = || Harness::new(&component, "shout").object_storage(&storage.url(), "emulator-storage-token");
+    /// let emitted = harness().attachment("a.txt", storage.store("quiet", "text/plain")).run(json!({})).await?;
+    /// // What one step has emitted is the message of the next.
+    /// let again = harness().attachment("a.txt", emitted.attachment("a.txt")).run(json!({})).await?;
+    /// assert_eq!(storage.file(&again.attachment("a.txt")).unwrap(), "QUIET");
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn attachment(mut self, name: &str, file: impl Into<Attachment>) -> Self {
+        self.attachments.push((name.to_owned(), file.into()));
+        self
+    }
+
+    /// Sends all HTTP requests of the function through this proxy, and trusts `certificate` (PEM), which the proxy shows for
+    /// `https`. The emulator replays recordings so. A client that the module has made itself does not use it.
+    #[must_use]
+    pub fn proxy(mut self, uri: &str, certificate: &str) -> Self {
+        self.proxy = Some(TestProxy {
+            uri: uri.to_owned(),
+            certificate: certificate.to_owned(),
+        });
+        self
+    }
+
     /// Sets the largest message that can be emitted, in bytes: the JSON text of the message, encrypted and in base64, as the
     /// runtime measures it. The default is that of `ELASTICIO_OUTGOING_MESSAGE_SIZE_LIMIT`, 10 MiB.
     ///
@@ -259,11 +308,15 @@ impl<'a> Harness<'a> {
     /// assert_eq!(emitted.data::<Value>(), [json!(["GET", "2"])]);
     /// # Ok(()) }
     /// ```
-    pub async fn run_message(self, message: Value) -> anyhow::Result<Emitted> {
+    pub async fn run_message(self, mut message: Value) -> anyhow::Result<Emitted> {
         let (module, _) = self.component.module(self.function)?;
+        for (name, file) in &self.attachments {
+            anyhow::ensure!(message.is_object(), "a message must be an object");
+            message["attachments"][name] = serde_json::to_value(file)?;
+        }
         let message = Object::read(Json::from(&message).bytes())?;
-        let clients = self.clients()?;
-        let session = session(self.component, self.environment)?;
+        let (clients, streaming) = self.clients()?;
+        let session = session(self.component, self.environment, streaming);
         let recorder = Recorder::new(self.config, self.saved, session, self.message_size_limit);
         let parts = ContextParts {
             config: recorder.config(),
@@ -283,10 +336,10 @@ impl<'a> Harness<'a> {
     /// # Errors
     /// Returns an error if there is no such model, or if it fails.
     pub async fn select_model(self, name: &str) -> anyhow::Result<Value> {
-        let model = self
-            .component
-            .model_function(name)
-            .with_context(|| format!("no select model \"{name}\""))?;
+        let model = self.component.model_function(name).with_context(|| {
+            let known = self.component.known_models();
+            format!("no select model \"{name}\"\n{known}")
+        })?;
         self.call(async |parts| model(parts).await).await
     }
 
@@ -344,23 +397,32 @@ impl<'a> Harness<'a> {
             .await
     }
 
-    fn clients(&self) -> anyhow::Result<Clients> {
-        let identity = StepIdentity::default();
-        let object_storage = storage(self.object_storage.as_ref(), None, &identity)?;
-        Ok(Clients {
-            http: http::client()?,
+    /// Returns the clients of the module, and the one for requests with tokens.
+    fn clients(&self) -> anyhow::Result<(Clients, reqwest::Client)> {
+        let TestClients {
+            following,
+            direct,
+            streaming,
+        } = TestClients::new(self.proxy.as_ref())?;
+        let storage = |settings: &ObjectStorageSettings| {
+            let identity = StepIdentity::default();
+            ObjectStorage::new(direct, streaming.clone(), settings, None, &identity)
+        };
+        let clients = Clients {
+            http: following,
             platform: None,
-            object_storage,
+            object_storage: self.object_storage.as_ref().map(storage),
             webhook_uri: self.webhook_uri.clone(),
-        })
+        };
+        Ok((clients, streaming))
     }
 
     async fn call<T>(
         self,
         call: impl AsyncFnOnce(ServiceContextParts) -> anyhow::Result<T>,
     ) -> anyhow::Result<T> {
-        let clients = self.clients()?;
-        let session = session(self.component, self.environment)?;
+        let (clients, streaming) = self.clients()?;
+        let session = session(self.component, self.environment, streaming);
         let recorder = Recorder::new(self.config, self.saved, session, self.message_size_limit);
         let parts = ServiceContextParts {
             function: self.function.to_owned(),
@@ -398,18 +460,19 @@ pub fn broker_lock(uri: &str) -> anyhow::Result<Arc<dyn RefreshLock>> {
 fn session(
     component: &Component,
     environment: BTreeMap<String, String>,
-) -> anyhow::Result<Option<Session>> {
+    http: reqwest::Client,
+) -> Option<Session> {
     let environment: Environment = if environment.is_empty() {
         Arc::new(settings::environment)
     } else {
         Arc::new(move |name| environment.get(name).cloned())
     };
     let config = SessionConfig {
-        http: http::streaming_client()?,
+        http,
         environment,
         mode: None,
         lock: None,
         lock_scope: String::new(),
     };
-    Ok(component.session(config))
+    component.session(config)
 }

@@ -24,8 +24,8 @@ pub(super) fn differences(peer: &Record, ours: &Record, in_parallel: bool) -> Ve
             differing(
                 &mut found,
                 &format!("body of #{at}"),
-                &theirs.body,
-                &ours.body,
+                &first_lines(&theirs.body),
+                &first_lines(&ours.body),
             );
         }
     } else {
@@ -45,6 +45,23 @@ pub(super) fn differences(peer: &Record, ours: &Record, in_parallel: bool) -> Ve
     }
     found.extend(endings(peer, ours));
     found
+}
+
+/// Returns a body without the lines that our errors add to those of the Node sailor, such as the names that there are.
+fn first_lines(body: &Value) -> Value {
+    match body {
+        Value::Object(members) => members
+            .iter()
+            .map(|(name, value)| {
+                let value = match value {
+                    Value::String(text) if name == "message" => text.lines().next().into(),
+                    value => first_lines(value),
+                };
+                (name.clone(), value)
+            })
+            .collect(),
+        body => body.clone(),
+    }
 }
 
 /// How messages were settled and how the process ended.
@@ -101,7 +118,7 @@ fn same_call(peer: &Call, ours: &Call) -> bool {
     let class = |status: Option<u16>| status.map(|status| if status < 300 { 200 } else { status });
     let content = |call: &Call| {
         if call.object == Value::Null {
-            call.body.clone()
+            first_lines(&call.body)
         } else {
             call.object.clone()
         }

@@ -339,3 +339,55 @@ fn a_descriptor_of_the_wrong_shape_is_named_with_its_member() {
         .to_string();
     assert!(error.contains("actions.a.main"), "{error}");
 }
+
+async fn first_attachment(message: Message<NoBody>, cx: Context) -> anyhow::Result<()> {
+    let file = message.attachments.get("f")?.unwrap_or_default();
+    let text = cx.attachments()?.download(&file.url).await?.text().await?;
+    cx.data(&json!(text)).await
+}
+
+#[tokio::test]
+async fn a_message_whose_attachment_is_away_comes_back() {
+    let component = Component::new(r#"{"actions": {"read": {}}}"#).unwrap();
+    let component = component.action("read", first_attachment);
+    let storage = Platform::start(PlatformConfig::default()).await.unwrap();
+    let run = async || {
+        let file = storage.store("a text", "text/plain");
+        let harness = Harness::new(&component, "read").attachment("f", file);
+        let harness = harness.object_storage(&storage.url(), "emulator-storage-token");
+        harness.run(json!({})).await.unwrap()
+    };
+    assert_eq!(run().await.data::<Value>(), ["a text"]);
+    // The harness makes three attempts.
+    let away = [503, 503, 503].map(emulator::platform::Fault::Status);
+    storage.inject_faults("GET /objects", away);
+    let emitted = run().await;
+    assert_eq!(emitted.verdict, Verdict::Acknowledged);
+    let [Event::Rebound(reason)] = &emitted.events[..] else {
+        panic!("{emitted:?}")
+    };
+    assert!(
+        reason.contains("503") && reason.contains(&storage.url()),
+        "{reason}"
+    );
+    storage.inject_faults("GET /objects", [emulator::platform::Fault::Status(404)]);
+    assert_eq!(run().await.verdict, Verdict::Rejected);
+}
+
+#[tokio::test]
+async fn a_harness_without_object_storage_names_its_call() {
+    let component = Component::new(r#"{"actions": {"read": {}}}"#).unwrap();
+    let component = component.action("read", first_attachment);
+    let emitted = Harness::new(&component, "read")
+        .run(json!({}))
+        .await
+        .unwrap();
+    let error = emitted.error.unwrap().to_string();
+    assert!(error.contains("Harness::object_storage"), "{error}");
+    let error = Harness::new(&component, "read").select_model("sizes").await;
+    let error = error.unwrap_err().to_string();
+    assert!(
+        error.contains("\"sizes\"") && error.contains("There are none"),
+        "{error}"
+    );
+}

@@ -3,6 +3,7 @@
 
 mod architecture;
 mod author_api;
+mod compile_errors;
 mod descriptor_schema;
 mod generated;
 mod lint;

@@ -36,7 +36,10 @@ async fn an_unreachable_broker_is_named_without_its_password() {
         .variable("ELASTICIO_AMQP_URI", "amqp://guest:s3cret@127.0.0.1:1/%2f");
     let reason = fails(&rig).await;
     assert!(
-        reason.contains("127.0.0.1:1") && !reason.contains("s3cret"),
+        reason.contains("127.0.0.1:1")
+            && reason.contains("4 attempts in ")
+            && reason.contains("raise ELASTICIO_AMQP_RECONNECT_ATTEMPTS")
+            && !reason.contains("s3cret"),
         "{reason}"
     );
 }
@@ -99,7 +102,9 @@ async fn an_unknown_function_is_reported_and_the_message_stays() {
     rig.send(json!([]));
     let reason = fails(&rig).await;
     assert!(
-        reason.contains("Trigger or action \"no_such\" is not found"),
+        reason.contains("Trigger or action \"no_such\" is not found")
+            && reason.contains("There are: ")
+            && reason.contains("\"init_fails\""),
         "{reason}"
     );
     let errors = rig.events(EventKind::Error, 1).await;

@@ -15,6 +15,7 @@ mod fault;
 mod log;
 mod rules;
 mod scripted;
+mod scripts;
 mod server;
 mod service;
 mod trouble;
@@ -27,7 +28,8 @@ pub use error::{ErrorFormat, json_response};
 pub use fault::Fault;
 pub use log::{EntryId, Log};
 pub use rules::{Rules, pattern};
-pub use scripted::{PreparedResponse, ScriptedDouble};
+pub use scripted::ScriptedDouble;
+pub use scripts::{PreparedResponse, Scripts};
 pub use server::{Listener, OpenCalls, Server, choose_cryptography};
 pub use service::{Service, ServiceDouble, ServiceRequest, TokenIssuer};
 pub use trouble::{

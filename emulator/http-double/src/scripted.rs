@@ -1,11 +1,11 @@
 //! A double of no particular service, for tests of HTTP clients: it responds as the test says.
 
 use crate::{
-    call::read_call,
+    call::{RecordedCall, read_call},
     calls::Calls,
     disconnect::Disconnect,
-    error::{ErrorFormat, json_response, response},
-    rules::pattern,
+    error::{ErrorFormat, json_response},
+    scripts::{PreparedResponse, Scripts},
     server::{Listener, Server},
     trouble::{Trouble, Troublemaker},
 };
@@ -14,68 +14,8 @@ use axum::{
     extract::{ConnectInfo, Request, State},
     response::Response,
 };
-use bytes::Bytes;
-use regex_lite::Regex;
-use serde_json::{Value, json};
-use std::{
-    collections::VecDeque,
-    io,
-    net::SocketAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
-
-/// A response that a test has prepared.
-#[derive(Clone, Debug)]
-pub struct PreparedResponse {
-    status: u16,
-    headers: Vec<(String, Vec<u8>)>,
-    body: Bytes,
-}
-
-impl PreparedResponse {
-    /// This status without a body.
-    #[must_use]
-    pub fn status(status: u16) -> Self {
-        Self {
-            status,
-            headers: Vec::new(),
-            body: Bytes::new(),
-        }
-    }
-
-    /// Status 200 with this body.
-    #[must_use]
-    pub fn ok(body: impl Into<Bytes>) -> Self {
-        Self::status(200).body(body)
-    }
-
-    /// This status with this JSON.
-    #[must_use]
-    pub fn json(status: u16, body: &Value) -> Self {
-        Self::status(status).body(body.to_string())
-    }
-
-    /// This status with this address in `Location`.
-    #[must_use]
-    pub fn redirect(status: u16, to: &str) -> Self {
-        Self::status(status).header("location", to)
-    }
-
-    /// The same with one more header, whose value may have any bytes. Without `content-type` it is `application/json`.
-    #[must_use]
-    pub fn header(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
-        let value = value.as_ref().to_owned();
-        self.headers.push((name.to_owned(), value));
-        self
-    }
-
-    /// The same with this body.
-    #[must_use]
-    pub fn body(self, body: impl Into<Bytes>) -> Self {
-        let body = body.into();
-        Self { body, ..self }
-    }
-}
+use serde_json::json;
+use std::{io, net::SocketAddr, sync::Arc};
 
 /// A running double that responds as the test says, and with 404 to everything else. It stops when this is dropped.
 ///
@@ -101,14 +41,7 @@ struct Shared {
     addr: SocketAddr,
     calls: Calls,
     trouble: Troublemaker,
-    scripts: Mutex<Vec<Script>>,
-}
-
-/// The responses to calls that match. The last one is never used up.
-#[derive(Debug)]
-struct Script {
-    pattern: Regex,
-    responses: VecDeque<PreparedResponse>,
+    scripts: Scripts,
 }
 
 impl ScriptedDouble {
@@ -122,7 +55,7 @@ impl ScriptedDouble {
             addr: listener.addr(),
             calls: Calls::new(listener.calls()),
             trouble: Troublemaker::default(),
-            scripts: Mutex::default(),
+            scripts: Scripts::default(),
         });
         let router = Router::new().fallback(respond).with_state(shared.clone());
         let server = listener.serve("ScriptedDouble", router);
@@ -144,11 +77,19 @@ impl ScriptedDouble {
     /// # Panics
     /// When the pattern is not a regular expression.
     pub fn respond(&self, pattern: &str, responses: impl IntoIterator<Item = PreparedResponse>) {
-        let script = Script {
-            pattern: self::pattern(pattern),
-            responses: responses.into_iter().collect(),
-        };
-        self.shared.scripts().push(script);
+        self.shared.scripts.respond(pattern, responses);
+    }
+
+    /// Responds to calls that match `pattern` with what `handler` returns.
+    ///
+    /// # Panics
+    /// When the pattern is not a regular expression.
+    pub fn handle(
+        &self,
+        pattern: &str,
+        handler: impl Fn(&RecordedCall) -> PreparedResponse + Send + Sync + 'static,
+    ) {
+        self.shared.scripts.handle(pattern, handler);
     }
 
     /// What goes wrong with its responses from now on. A fault of [`calls`](Self::calls) comes before it.
@@ -167,29 +108,11 @@ impl ScriptedDouble {
 }
 
 impl Shared {
-    fn scripts(&self) -> MutexGuard<'_, Vec<Script>> {
-        self.scripts.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn response(&self, line: &str) -> Response {
-        let mut scripts = self.scripts();
-        let script = scripts
-            .iter_mut()
-            .find(|script| script.pattern.is_match(line));
-        match script.and_then(Script::next) {
-            Some(prepared) => response(prepared.status, &prepared.headers, prepared.body),
-            None => Self::error(404, "not_scripted", "the test has no response to this call"),
-        }
-    }
-}
-
-impl Script {
-    fn next(&mut self) -> Option<PreparedResponse> {
-        if self.responses.len() > 1 {
-            self.responses.pop_front()
-        } else {
-            self.responses.front().cloned()
-        }
+    fn response(&self, call: &RecordedCall) -> Response {
+        let scripted = self.scripts.response(call);
+        scripted.unwrap_or_else(|| {
+            Self::error(404, "not_scripted", "the test has no response to this call")
+        })
     }
 }
 
@@ -209,7 +132,7 @@ async fn respond(
         Err(response) => return response,
     };
     let carry_out = async || {
-        let carry_out = || shared.response(&call.line());
+        let carry_out = || shared.response(&call);
         shared.trouble.respond::<Shared>(&call, carry_out)
     };
     let responding = shared.calls.respond::<Shared>(call.clone(), carry_out);
@@ -248,6 +171,24 @@ mod tests {
         double.respond("GET", [PreparedResponse::ok("second")]);
         assert_eq!(get(&double, "/a").await.1, "first");
         assert_eq!(get(&double, "/b").await.1, "second");
+    }
+
+    #[tokio::test]
+    async fn a_handler_sees_the_call_and_may_add_responses() {
+        let double = Arc::new(ScriptedDouble::start().await.unwrap());
+        let own = Arc::downgrade(&double);
+        double.handle("POST /jobs", move |call| {
+            let id = call.json().unwrap()["id"].to_string();
+            let done = PreparedResponse::ok("done");
+            let double = own.upgrade().unwrap();
+            double.respond(&format!("GET /jobs/{id}$"), [done]);
+            PreparedResponse::status(201)
+        });
+        let post = reqwest::Client::new().post(double.url() + "/jobs");
+        let posted = post.json(&json!({ "id": 7 })).send().await.unwrap();
+        assert_eq!(posted.status().as_u16(), 201);
+        assert_eq!(get(&double, "/jobs/7").await, (200, "done".to_owned()));
+        assert_eq!(get(&double, "/jobs/8").await.0, 404);
     }
 
     #[tokio::test]

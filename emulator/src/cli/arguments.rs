@@ -182,6 +182,11 @@ pub(super) struct RunArgs {
     pub(super) platform: PlatformArgs,
     #[command(flatten)]
     pub(super) environment: EnvironmentArgs,
+    /// Record the run for a test: the message, the configuration, the component's HTTP exchanges and its events, without
+    /// secrets. `emulator::replay` compares them with a later run. The file is written only if the message is acknowledged
+    /// without an error event
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["watch", "startup", "replicas", "lightweight"])]
+    pub(super) record: Option<PathBuf>,
     /// When a source or a file of this command changes, build the component and run it again, until Ctrl-C
     #[arg(long)]
     pub(super) watch: bool,

@@ -253,6 +253,7 @@ impl RunArgs {
             headers: self.messages.headers(),
             command,
             replicas: self.component.replicas.into(),
+            record: self.record,
             notes: None,
             is_webhook: known.is_webhook(&function),
             variables: known.variables,

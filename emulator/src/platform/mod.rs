@@ -31,6 +31,7 @@ pub use state::{ServiceResult, Step};
 
 use bytes::Bytes;
 use http_double::{Server, percent_encoded};
+use sailor::{Attachment, StoredFile};
 use serde_json::{Map, Value};
 use shared::Shared;
 use std::{io, net::SocketAddr, sync::Arc};
@@ -206,6 +207,26 @@ impl Platform {
         self.shared
             .state()
             .set_object(id, bytes.into(), "application/octet-stream");
+    }
+
+    /// Stores a file, and returns it as an attachment of a message.
+    pub fn store(&self, bytes: impl Into<Bytes>, content_type: &str) -> StoredFile {
+        let (id, bytes) = (uuid::Uuid::new_v4().to_string(), bytes.into());
+        let size = Some(bytes.len() as u64);
+        self.shared.state().set_object(&id, bytes, content_type);
+        StoredFile {
+            url: format!("{}/objects/{id}", self.url()),
+            content_type: content_type.to_owned(),
+            size,
+        }
+    }
+
+    /// The bytes of an attachment that is stored here.
+    #[must_use]
+    pub fn file(&self, attachment: &Attachment) -> Option<Bytes> {
+        let path = attachment.url.strip_prefix(&self.url())?;
+        let id = path.strip_prefix("/objects/")?.split('?').next()?;
+        self.object(id)
     }
 
     /// An object's bytes.

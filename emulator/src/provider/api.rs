@@ -1,5 +1,5 @@
 //! The API that the tokens are for: `/api/me`, `/api/items`, and `/api/echo/…`, which returns the request; the rest is the
-//! sample API's.
+//! sample API's. Routes that a test has added come first.
 
 use super::{
     event::ProviderEventKind,
@@ -36,28 +36,44 @@ pub(super) async fn api(
     let event = ProviderEventKind::ApiCall(call.clone());
     let arrival = shared.arrived(Endpoint::Api, call.line(), event);
     let act = move |shared: &Shared| {
-        let carry_out = || respond(&mut shared.state(), &call);
+        let carry_out = || respond(shared, &call);
         let response = shared.trouble.respond::<ProviderErrors>(&call, carry_out);
         (response, ())
     };
     shared.perform(disconnect, arrival, act).await
 }
 
-fn respond(state: &mut ProviderState, call: &RecordedCall) -> Response {
+fn respond(shared: &Shared, call: &RecordedCall) -> Response {
+    if let Some(response) = shared.own_routes.open.response(call) {
+        return response;
+    }
+    if let Some(refusal) = refusal(&shared.state(), call) {
+        return refusal;
+    }
+    // A handler of the test may use the provider, so the state is not locked meanwhile.
+    if let Some(response) = shared.own_routes.guarded.response(call) {
+        return response;
+    }
+    let of_sample = shared.state().sample.respond(call);
+    of_sample.unwrap_or_else(|| resource(call))
+}
+
+/// The response to a call without a valid token; none if it has one.
+fn refusal(state: &ProviderState, call: &RecordedCall) -> Option<Response> {
     if has_token_in_query(call) {
-        return token_in_query(&state.knobs);
+        return Some(token_in_query(&state.knobs));
     }
     match &call.token {
-        None => token_missing(&state.knobs),
+        None => Some(token_missing(&state.knobs)),
         Some(token) if state.knobs.refuse_all || !state.grants.is_valid(token) => {
             let ApiErrorStyle {
                 status,
                 challenges,
                 body,
             } = &state.knobs.unauthorized;
-            error(*status, challenges, body)
+            Some(error(*status, challenges, body))
         }
-        Some(_) => state.sample.respond(call).unwrap_or_else(|| resource(call)),
+        Some(_) => None,
     }
 }
 

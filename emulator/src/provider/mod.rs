@@ -27,8 +27,8 @@ mod token;
 pub use event::{Credentials, ProviderEvent, ProviderEventKind, TokenCall};
 pub use hold::Hold;
 pub use http_double::{
-    BrokenBody, EmptyList, Encoding, Fault, Limit, LimitStyle, RandomTrouble, RecordedCall,
-    SlowBody, Trouble,
+    BrokenBody, EmptyList, Encoding, Fault, Limit, LimitStyle, PreparedResponse, RandomTrouble,
+    RecordedCall, SlowBody, Trouble,
 };
 pub use knobs::{
     ApiErrorStyle, BodyFormat, ClientAuth, Content, ExpiresIn, Knobs, TokenErrorStyle,
@@ -222,6 +222,57 @@ impl Provider {
     /// Injects faults into the next calls of the API, one for each call.
     pub fn script_api(&self, faults: impl IntoIterator<Item = Fault>) {
         self.shared.faults.add(Endpoint::Api.pattern(), faults);
+    }
+
+    /// Adds a route to the API: responds to calls with a valid token that match `pattern`, with one response for each, and with
+    /// the last one to all further calls. `pattern` is a regular expression on [`RecordedCall::line`], such as
+    /// `GET /api/orders`; all paths begin with `/api/`. The API's own resources come after it, and faults,
+    /// [trouble](Self::set_trouble) and refused tokens before it. Of several routes that match, the first one counts.
+    ///
+    /// # Panics
+    /// When the pattern is not a regular expression.
+    ///
+    /// ```
+    /// use emulator::provider::{PreparedResponse, Provider, ProviderConfig};
+    /// use serde_json::json;
+    ///
+    /// # async fn example() -> std::io::Result<()> {
+    /// let provider = Provider::start(ProviderConfig::default()).await?;
+    /// provider.respond("GET /api/orders$", [PreparedResponse::json(200, &json!([{ "id": 1 }]))]);
+    /// provider.handle("POST /api/orders$", |call| match call.json() {
+    ///     Some(order) => PreparedResponse::json(201, &json!({ "id": 2, "order": order })),
+    ///     None => PreparedResponse::status(400),
+    /// });
+    /// // … the component calls `provider.api_url()` + "/orders" with a token of the provider …
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn respond(&self, pattern: &str, responses: impl IntoIterator<Item = PreparedResponse>) {
+        self.shared.own_routes.guarded.respond(pattern, responses);
+    }
+
+    /// Adds a route like [`respond`](Self::respond), with what `handler` returns. The handler may use the provider.
+    ///
+    /// # Panics
+    /// When the pattern is not a regular expression.
+    pub fn handle(
+        &self,
+        pattern: &str,
+        handler: impl Fn(&RecordedCall) -> PreparedResponse + Send + Sync + 'static,
+    ) {
+        self.shared.own_routes.guarded.handle(pattern, handler);
+    }
+
+    /// Adds a route like [`handle`](Self::handle) whose calls need no token, such as a status page.
+    ///
+    /// # Panics
+    /// When the pattern is not a regular expression.
+    pub fn handle_without_token(
+        &self,
+        pattern: &str,
+        handler: impl Fn(&RecordedCall) -> PreparedResponse + Send + Sync + 'static,
+    ) {
+        self.shared.own_routes.open.handle(pattern, handler);
     }
 
     /// Holds token calls from now on, before anything is done: no token is spent while they wait.

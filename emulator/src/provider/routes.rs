@@ -36,6 +36,7 @@ pub(super) async fn start(mut config: ProviderConfig) -> io::Result<(Arc<Shared>
         faults: Rules::default(),
         trouble: Troublemaker::new(std::mem::take(&mut config.trouble)),
         holds: Holds::default(),
+        own_routes: Default::default(),
         state: state.into(),
         secrets: Mutex::default(),
         calls: listener.calls(),

@@ -13,7 +13,7 @@ use axum::{
     http::{HeaderMap, header},
     response::Response,
 };
-use http_double::{Disconnect, EntryId, Fault, Log, OpenCalls, Rules, Troublemaker};
+use http_double::{Disconnect, EntryId, Fault, Log, OpenCalls, Rules, Scripts, Troublemaker};
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     net::SocketAddr,
@@ -33,9 +33,19 @@ pub(super) struct Shared {
     pub(super) faults: Rules<Fault>,
     pub(super) trouble: Troublemaker,
     pub(super) holds: Holds,
+    pub(super) own_routes: OwnRoutes,
     pub(super) state: Mutex<State>,
     pub(super) secrets: Mutex<BTreeSet<String>>,
     pub(super) calls: OpenCalls,
+}
+
+/// The routes that a test has added to the API.
+#[derive(Default)]
+pub(super) struct OwnRoutes {
+    /// Those whose calls need a valid token.
+    pub(super) guarded: Scripts,
+    /// Those whose calls need none.
+    pub(super) open: Scripts,
 }
 
 /// What changes.

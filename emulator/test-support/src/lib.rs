@@ -1,7 +1,8 @@
-//! What the emulator's tests share: a component on plain AMQP, processes, and software that may not be installed.
+//! What the emulator's tests share: a component on plain AMQP, one with a sailor, processes, and software that may not be installed.
 
 mod component;
 mod installed;
+pub mod orders;
 mod process;
 
 pub use component::{Component, Env};

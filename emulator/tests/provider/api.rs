@@ -1,7 +1,7 @@
 //! The API that the tokens are for.
 
 use crate::{client, provider, text};
-use emulator::provider::{ApiErrorStyle, Knobs};
+use emulator::provider::{ApiErrorStyle, Knobs, PreparedResponse};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -211,4 +211,48 @@ async fn resources_behave_like_a_rest_api() {
         .await
         .unwrap();
     assert_eq!(elsewhere.status(), 501);
+}
+
+#[tokio::test]
+async fn own_routes_come_before_the_samples_and_need_a_token() {
+    let provider = provider(Knobs::default()).await;
+    let own = provider.clone();
+    provider.respond(
+        "GET /api/items$",
+        [
+            PreparedResponse::status(503),
+            PreparedResponse::json(200, &json!({"items": []})),
+        ],
+    );
+    // A handler sees the call, and may use the provider.
+    provider.handle("POST /api/orders$", move |call| {
+        own.expire_access_tokens();
+        PreparedResponse::json(201, &json!({"order": call.json()}))
+    });
+    provider.handle_without_token("GET /api/status$", |_| PreparedResponse::ok("up"));
+    let token = provider.issue();
+    let token = text(&token, "access_token");
+    let send = async |method: Method, path: &str, token: Option<&str>| {
+        let mut request = client().request(method, provider.api_url() + path);
+        if let Some(token) = token {
+            request = request.bearer_auth(token);
+        }
+        let response = request.body(r#"{"n":1}"#).send().await.unwrap();
+        (response.status().as_u16(), response.text().await.unwrap())
+    };
+    assert_eq!(send(Method::GET, "/items", None).await.0, 401);
+    assert_eq!(send(Method::GET, "/items", Some("other")).await.0, 401);
+    assert_eq!(send(Method::GET, "/items", Some(token)).await.0, 503);
+    for _ in 0..2 {
+        let (status, body) = send(Method::GET, "/items", Some(token)).await;
+        assert_eq!((status, &*body), (200, r#"{"items":[]}"#));
+    }
+    // Other resources stay.
+    assert_eq!(send(Method::GET, "/me", Some(token)).await.0, 200);
+    let (status, body) = send(Method::POST, "/orders", Some(token)).await;
+    assert_eq!((status, &*body), (201, r#"{"order":{"n":1}}"#));
+    assert_eq!(send(Method::GET, "/me", Some(token)).await.0, 401);
+    let (status, body) = send(Method::GET, "/status", None).await;
+    assert_eq!((status, &*body), (200, "up"));
+    assert_eq!(provider.api_calls().len(), 9);
 }

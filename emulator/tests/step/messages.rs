@@ -164,7 +164,7 @@ async fn an_unreadable_event_says_what_is_wrong() {
     assert_eq!(
         event.problem.as_deref(),
         Some(
-            "the payload cannot be decrypted with this platform's password: 7 bytes of ciphertext"
+            "the payload cannot be decrypted with this platform's password (7 bytes of ciphertext): compare ELASTICIO_MESSAGE_CRYPTO_PASSWORD and ELASTICIO_MESSAGE_CRYPTO_IV with those of the step before"
         )
     );
 }

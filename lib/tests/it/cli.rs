@@ -5,8 +5,13 @@ use std::fs;
 use test_rig::{Ended, Process, command};
 
 async fn component(arguments: &[&str]) -> Ended {
+    component_with(arguments, &[]).await
+}
+
+async fn component_with(arguments: &[&str], variables: &[(&str, &str)]) -> Ended {
     let mut command = command(env!("CARGO_BIN_EXE_component"));
     command.args(arguments).current_dir(ROOT);
+    command.envs(variables.iter().copied());
     Process::run(command).await
 }
 
@@ -110,16 +115,42 @@ async fn an_invalid_command_line_ends_with_2() {
         assert_eq!(component(arguments).await.status, 2, "{arguments:?}");
     }
     assert_eq!(component(&["--help"]).await.status, 0);
-    assert_eq!(component(&["--version"]).await.status, 0);
+    let version = component(&["--version"]).await;
+    assert_eq!(version.status, 0);
+    let lines: Vec<&str> = version.stdout.lines().collect();
+    let json: serde_json::Value =
+        serde_json::from_slice(&fs::read(format!("{ROOT}/component.json")).unwrap()).unwrap();
+    let own = format!(
+        "{} {}",
+        json["title"].as_str().unwrap(),
+        json["version"].as_str().unwrap()
+    );
+    let sailor = format!("elasticio-sailor {}", env!("CARGO_PKG_VERSION"));
+    assert_eq!(lines, [own, sailor]);
 }
 
 #[tokio::test]
 async fn a_call_without_an_address_for_its_result_ends_with_1() {
-    let ended = component(&["service", "verifyCredentials"]).await;
+    // Any variable of the platform shows that it is not a call by hand.
+    let variable = [("ELASTICIO_CFG", "{}")];
+    let ended = component_with(&["service", "verifyCredentials"], &variable).await;
     assert_eq!(ended.status, 1);
     assert!(
         ended
             .stderr
             .contains("ELASTICIO_POST_RESULT_URL is not provided")
+    );
+}
+
+#[tokio::test]
+async fn a_call_by_hand_is_told_of_the_emulator() {
+    let ended = component(&["service", "verifyCredentials"]).await;
+    assert_eq!(ended.status, 2);
+    assert!(
+        ended
+            .stderr
+            .contains("cargo run -p elasticio-emulator -- service METHOD"),
+        "{}",
+        ended.stderr
     );
 }

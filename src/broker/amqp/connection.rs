@@ -21,7 +21,7 @@ use std::{
 };
 use tokio::{
     runtime::Handle,
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -240,7 +240,9 @@ impl Connector {
         open: impl Fn(Connection) -> F,
     ) -> Result<T, TransportError> {
         let attempts = settings.connect_retries.saturating_add(1);
-        let policy = RetryPolicy::constant(settings.connect_retry_delay).with_attempts(attempts);
+        let between = settings.connect_retry_delay;
+        let policy = RetryPolicy::constant(between).with_attempts(attempts);
+        let started = Instant::now();
         let mut delays = policy.delays();
         loop {
             let opening = async { open(self.connect(role).await?).await };
@@ -250,20 +252,31 @@ impl Connector {
                 Err(error) => error,
             };
             let Some(delay) = delays.next() else {
-                return Err(no_attempts_left(&error, attempts));
+                return Err(no_attempts_left(
+                    &error,
+                    attempts,
+                    started.elapsed(),
+                    between,
+                ));
             };
             tracing::warn!(
                 code = %codes::BROKER_UNREACHABLE,
                 connection = %role,
                 error = error.text(),
-                "Could not connect; trying again."
+                attempts,
+                "Could not connect; trying again, ELASTICIO_AMQP_RECONNECT_ATTEMPTS times in all."
             );
             sleep(delay).await;
         }
     }
 }
 
-fn no_attempts_left(error: &BrokerError, attempts: u32) -> TransportError {
+fn no_attempts_left(
+    error: &BrokerError,
+    attempts: u32,
+    took: Duration,
+    between: Duration,
+) -> TransportError {
     let remedy = match error {
         BrokerError::Transient(text) if !is_about_tls(text) => {
             "; check that the broker runs and that ELASTICIO_AMQP_URI names it"
@@ -271,7 +284,12 @@ fn no_attempts_left(error: &BrokerError, attempts: u32) -> TransportError {
         _ => "",
     };
     let text = error.text();
-    TransportError(format!("{text}{remedy} ({attempts} attempts)"))
+    TransportError(format!(
+        "{text}{remedy} ({attempts} attempts in {:.1} s, {} ms apart; to wait longer for a broker, raise \
+         ELASTICIO_AMQP_RECONNECT_ATTEMPTS and ELASTICIO_AMQP_RECONNECT_TIMEOUT)",
+        took.as_secs_f32(),
+        between.as_millis()
+    ))
 }
 
 /// Closes a connection with its channels, in limited time. Unsettled deliveries return to their queue.

@@ -213,8 +213,9 @@ pub(crate) async fn logout(component: &Component, arg: &ConfigArg) -> anyhow::Re
     match revoked {
         Ok(Revocation::Done) => println!("The provider has revoked them."),
         Ok(Revocation::NotSupported) => {
-            println!(
-                "The tokens were not revoked: the provider's profile has no revocation endpoint."
+            bail!(
+                "the tokens were not revoked, because the provider's profile has no revocation endpoint: they may still be \
+                 valid; remove the access in the account's settings at the provider"
             );
         }
         Err(error) => {

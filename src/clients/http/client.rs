@@ -3,7 +3,7 @@
 use super::{HttpError, error::with_causes};
 use crate::clients::tls;
 use reqwest::{
-    Client, ClientBuilder,
+    Client, ClientBuilder, Proxy,
     redirect::{Action, Attempt, Policy},
 };
 use std::time::Duration;
@@ -19,18 +19,43 @@ const MAX_REDIRECTS: usize = 10;
 
 /// Builds the client that follows redirects. A process has one, and clones it.
 pub(crate) fn client() -> Result<Client, HttpError> {
-    build(Policy::custom(follow_without_leaks))
+    build(Policy::custom(follow_without_leaks), None)
 }
 
 /// Builds the client for requests whose token is for one URL only.
 pub(crate) fn client_without_redirects() -> Result<Client, HttpError> {
-    build(Policy::none())
+    build(Policy::none(), None)
+}
+
+/// A proxy for all requests of a test, and the certificate that it shows, as PEM.
+#[derive(Debug)]
+pub(crate) struct TestProxy {
+    pub(crate) uri: String,
+    pub(crate) certificate: String,
+}
+
+/// The clients of a run in memory.
+pub(crate) struct TestClients {
+    pub(crate) following: Client,
+    pub(crate) direct: Client,
+    pub(crate) streaming: Client,
+}
+
+impl TestClients {
+    /// Builds the clients. Without a proxy they are those of a step.
+    pub(crate) fn new(proxy: Option<&TestProxy>) -> Result<Self, HttpError> {
+        Ok(Self {
+            following: build(Policy::custom(follow_without_leaks), proxy)?,
+            direct: build(Policy::none(), proxy)?,
+            streaming: finish(builder(Policy::none(), proxy)?)?,
+        })
+    }
 }
 
 /// Builds the client for requests that may take as long as their bodies move, such as uploads and the requests of modules to
 /// an API: each needs a limit of its own, or [`execute`](super::execute). It does not follow redirects.
 pub(crate) fn streaming_client() -> Result<Client, HttpError> {
-    finish(builder(Policy::none())?)
+    finish(builder(Policy::none(), None)?)
 }
 
 /// Builds a client for requests that are never sent.
@@ -39,14 +64,20 @@ pub(crate) fn idle_client() -> Client {
     Client::new()
 }
 
-fn build(redirects: Policy) -> Result<Client, HttpError> {
+fn build(redirects: Policy, proxy: Option<&TestProxy>) -> Result<Client, HttpError> {
     // reqwest starts this time limit when the request's first byte is sent.
-    finish(builder(redirects)?.read_timeout(READ_TIMEOUT))
+    finish(builder(redirects, proxy)?.read_timeout(READ_TIMEOUT))
 }
 
-fn builder(redirects: Policy) -> Result<ClientBuilder, HttpError> {
-    let tls = tls::http_config().map_err(|error| unusable(error.to_string()))?;
-    Ok(Client::builder()
+fn builder(redirects: Policy, proxy: Option<&TestProxy>) -> Result<ClientBuilder, HttpError> {
+    let certificate = proxy.map(|proxy| proxy.certificate.as_str());
+    let tls = tls::http_config(certificate).map_err(|error| unusable(error.to_string()))?;
+    let mut builder = Client::builder();
+    if let Some(proxy) = proxy {
+        let all = Proxy::all(&proxy.uri).map_err(|error| unusable(with_causes(&error)))?;
+        builder = builder.proxy(all);
+    }
+    Ok(builder
         .tls_backend_preconfigured(tls)
         .user_agent(concat!("elasticio-sailor-rs/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(CONNECT_TIMEOUT)

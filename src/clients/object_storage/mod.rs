@@ -109,6 +109,8 @@ pub struct StoredFile {
 pub struct ObjectStorageError {
     operation: String,
     reason: String,
+    /// A later attempt can succeed, and may store or read the attachment once more.
+    transient: bool,
     too_large: bool,
     no_memory: Option<NoMemory>,
 }
@@ -118,9 +120,27 @@ impl ObjectStorageError {
         Self {
             operation: operation.into(),
             reason,
+            transient: false,
             too_large: false,
             no_memory: None,
         }
+    }
+}
+
+impl ObjectStorageError {
+    /// The call of a module for an attachment failed.
+    fn of_attachment(operation: &str, error: &HttpError) -> Self {
+        Self {
+            transient: error.is_transient(),
+            ..Self::new(operation, error.without_contents())
+        }
+    }
+
+    /// Returns true if a later attempt can succeed: the server could not be reached, or answered with 408, 425, 429 or 5xx. If a
+    /// module fails with such an error, its message is delivered again later.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        self.transient
     }
 }
 
@@ -186,7 +206,8 @@ impl ObjectStorage {
         body: impl Into<Body>,
         content_type: &str,
     ) -> Result<StoredFile, ObjectStorageError> {
-        let failed = |reason: String| ObjectStorageError::new("storing an attachment", reason);
+        const STORING: &str = "storing an attachment";
+        let failed = |reason: String| ObjectStorageError::new(STORING, reason);
         let body = body.into();
         let in_memory = body.as_bytes().map(Bytes::copy_from_slice);
         let size = in_memory.as_ref().map(|bytes| bytes.len() as u64);
@@ -209,7 +230,7 @@ impl ObjectStorage {
         };
         let stored = body
             .and_then(|body| body.json::<UploadResponse>())
-            .map_err(|e| failed(e.without_contents()))?;
+            .map_err(|e| ObjectStorageError::of_attachment(STORING, &e))?;
         let size = size.or(stored.content_length);
         let url = format!(
             "{}?storage_type=maester",
@@ -230,7 +251,8 @@ impl ObjectStorage {
     /// Returns an error if `url` is not a URL, or if its server cannot be reached, responds with an error status, or
     /// redirects more than five times.
     pub async fn download(&self, url: &str) -> Result<Response, ObjectStorageError> {
-        let failed = |reason: String| ObjectStorageError::new("fetching an attachment", reason);
+        const FETCHING: &str = "fetching an attachment";
+        let failed = |reason: String| ObjectStorageError::new(FETCHING, reason);
         let mut url = Url::parse(url).map_err(|e| failed(format!("its url is not a URL: {e}")))?;
         let mut is_storage = true;
         for _ in 0..=MAX_REDIRECTS {
@@ -243,7 +265,8 @@ impl ObjectStorage {
                     request
                 })
             });
-            let response = response.await.map_err(|e| failed(e.without_contents()))?;
+            let response = response.await;
+            let response = response.map_err(|e| ObjectStorageError::of_attachment(FETCHING, &e))?;
             if !response.status().is_redirection() {
                 return Ok(response);
             }

@@ -50,20 +50,80 @@ fn the_type_of_a_trigger_is_compared_with_its_module() {
 }
 
 #[test]
-fn metadata_that_the_platform_never_asks_for_is_a_mismatch() {
+fn metadata_that_the_platform_never_asks_for_is_a_warning() {
     async fn metadata(_: ServiceContext) -> anyhow::Result<Value> {
         Ok(Value::Null)
     }
     let check = |dynamic: &str| {
         let json = format!(r#"{{"triggers": {{"requests": {{"main": "./r.rs"{dynamic}}}}}}}"#);
         let component = Component::new(&json).unwrap().trigger("requests", receive);
-        component.metadata("requests", metadata).check()
+        // A surplus one must not stop the other functions.
+        component
+            .metadata("requests", metadata)
+            .check()
+            .unwrap()
+            .unused_metadata()
     };
-    check(r#", "dynamicMetadata": true"#).unwrap();
+    assert_eq!(check(r#", "dynamicMetadata": true"#), [""; 0]);
     for dynamic in ["", r#", "dynamicMetadata": false"#] {
-        let error = check(dynamic).unwrap_err().to_string();
-        assert!(error.contains("\"dynamicMetadata\": true"), "{error}");
+        let warnings = check(dynamic);
+        assert!(
+            warnings.len() == 1 && warnings[0].contains("\"dynamicMetadata\": true"),
+            "{warnings:?}"
+        );
     }
+    let json = r#"{"triggers": {"requests": {"main": "./r.rs"}}}"#;
+    let component = Component::new(json).unwrap().trigger("requests", receive);
+    let component = component.metadata("elsewhere", metadata).check().unwrap();
+    assert_eq!(
+        component.unused_metadata(),
+        [
+            "metadata for \"elsewhere\" is registered, but no function of that name is in component.json"
+        ]
+    );
+}
+
+#[test]
+fn what_is_registered_twice_is_a_mismatch() {
+    async fn model(_: ServiceContext) -> anyhow::Result<Value> {
+        Ok(Value::Null)
+    }
+    async fn verify(_: ServiceContext) -> anyhow::Result<Verified> {
+        Ok(Verified::Yes)
+    }
+    let json = r#"{"triggers": {"requests": {"main": "./r.rs", "dynamicMetadata": true, "fields": {
+        "f": {"viewClass": "SelectView", "model": "folders"}}}}}"#;
+    let once = || {
+        let component = Component::new(json).unwrap().trigger("requests", receive);
+        let component = component.select_model("folders", model);
+        component
+            .metadata("requests", model)
+            .verify_credentials(verify)
+    };
+    once().check().unwrap();
+    let twice = once().select_model("folders", model);
+    let twice = twice.metadata("requests", model).verify_credentials(verify);
+    let error = twice.check().unwrap_err();
+    let mismatch: &crate::Mismatch = error.downcast_ref().unwrap();
+    assert_eq!(
+        mismatch.differences(),
+        [
+            "select model \"folders\" is registered more than once",
+            "metadata for \"requests\" is registered more than once",
+            "the check of credentials is registered more than once",
+        ]
+    );
+}
+
+#[test]
+fn an_unknown_function_ends_with_the_known_ones() {
+    let json = r#"{"triggers": {"poll": {}}, "actions": {"b": {}, "a": {}}}"#;
+    let component = Component::new(json).unwrap();
+    let error = component.module("c").err().unwrap().to_string();
+    assert_eq!(
+        error,
+        "Trigger or action \"c\" is not found in component.json!\nThere are: \"poll\", \"a\", \"b\""
+    );
 }
 
 #[test]

@@ -142,3 +142,45 @@ async fn a_snapshot_update_with_set_is_an_error() {
     rig.assert_settled(delivery, Verdict::Rejected).await;
     rig.stop().await.unwrap();
 }
+
+/// Another vector only spoils the beginning of the message, so it is decrypted, and is no JSON.
+#[tokio::test(start_paused = true)]
+async fn a_wrong_password_or_vector_is_named_to_the_caller_too() {
+    for (password, vector) in [
+        ("another password", "iv=any16_symbols"),
+        ("password", "another vector.."),
+    ] {
+        let mut rig = Rig::start(failing()).await;
+        let other = Cipher::new(password, vector).unwrap();
+        let body = other.encrypt(br#"{"body":{"n":1}}"#.to_vec(), Encoding::Raw);
+        let delivery = rig.broker.deliver(with_reply_to("m"), body.into());
+        for route in [Route::Reply("reply.here".into()), Route::Error] {
+            let text = rig.confirm(route).await.to_string();
+            for name in [
+                "ELASTICIO_MESSAGE_CRYPTO_PASSWORD",
+                "ELASTICIO_MESSAGE_CRYPTO_IV",
+            ] {
+                assert!(text.contains(name), "{text}");
+            }
+        }
+        rig.assert_settled(delivery, Verdict::Rejected).await;
+        rig.stop().await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reply_without_a_request_is_an_error_that_says_so() {
+    let mut rig = Rig::start(acts(|_message, cx| async move {
+        cx.http_reply(crate::HttpReply::json(200, &json!({}))?)
+            .await
+    }))
+    .await;
+    let delivery = rig.deliver("m", json!(1));
+    let text = rig.confirm(Route::Error).await.to_string();
+    assert!(
+        text.contains("'reply_to' was not found in AMQP headers") && text.contains("invalid-event"),
+        "{text}"
+    );
+    rig.assert_settled(delivery, Verdict::Rejected).await;
+    rig.stop().await.unwrap();
+}

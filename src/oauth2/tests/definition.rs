@@ -30,7 +30,7 @@ pub(super) fn salesforce() -> Value {
     })
 }
 
-fn env(name: &str) -> Option<String> {
+pub(super) fn env(name: &str) -> Option<String> {
     match name {
         "SALESFORCE_KEY" => Some("key-1".to_owned()),
         "SALESFORCE_SECRET" => Some("secret-1".to_owned()),

@@ -1,6 +1,7 @@
 use super::{
     super::{definition::OAuth2, profile::Profile},
-    definition::{error, resolve, resolve_with, salesforce, with},
+    definition::{env, error, resolve, resolve_with, salesforce, with},
+    descriptor,
 };
 use serde_json::json;
 
@@ -232,4 +233,47 @@ fn an_undefined_base_url_leaves_that_of_the_token_record() {
     assert_eq!(base_url(json!({"prodEnv": "test"})), None);
     let given = json!({"prodEnv": "test", "auth": "https://api.example.com"});
     assert_eq!(base_url(given).as_deref(), Some("https://api.example.com/"));
+}
+
+#[test]
+fn plain_http_is_allowed_on_this_machine_and_on_named_hosts() {
+    let token_url = |url: &str, hosts: &str| {
+        let definition = with(|o| o["token_uri"] = json!(url));
+        let hosts = hosts.to_owned();
+        let variables = move |name: &str| match name {
+            "ELASTICIO_OAUTH_HTTP_HOSTS" => Some(hosts.clone()),
+            _ => env(name),
+        };
+        let definition = descriptor(definition);
+        let resolved = OAuth2::new().resolve(&definition, &json!({}), None, &variables);
+        resolved.map(|resolved| resolved.client.unwrap().token_url.to_string())
+    };
+    for (url, hosts) in [
+        ("http://127.0.0.1:8080/token", ""),
+        ("http://idp.internal/token", "idp.internal"),
+        (
+            "http://IDP.internal:8080/token",
+            "api.internal, Idp.Internal",
+        ),
+    ] {
+        let url = token_url(url, hosts).unwrap();
+        assert!(
+            url.starts_with("http://") && url.ends_with("/token"),
+            "{url}"
+        );
+    }
+    for (url, hosts) in [
+        ("http://idp.internal/token", ""),
+        ("http://idp.internal/token", "internal"),
+        ("http://idp.internal.evil.test/token", "idp.internal"),
+        ("ftp://idp.internal/token", "idp.internal"),
+    ] {
+        let error = token_url(url, hosts).unwrap_err().to_string();
+        assert!(
+            error.contains("\"token_uri\"")
+                && error.contains("it must begin with https://")
+                && error.contains("ELASTICIO_OAUTH_HTTP_HOSTS"),
+            "{error}"
+        );
+    }
 }

@@ -33,7 +33,7 @@ fn a_one_time_call_reports_the_first_invalid_variable() {
         (
             Some("doSomething"),
             ("CFG", ""),
-            r#"invalid: Unknown service method "doSomething""#,
+            "invalid: Unknown service method \"doSomething\"\nThere are: verifyCredentials, getMetaModel, selectModel",
         ),
         (
             None,

@@ -56,7 +56,7 @@ fn parse(program: clap::Command, arguments: &[&str]) -> Result<(), String> {
         // Only the name of a command.
         ErrorKind::MissingRequiredArgument if arguments.len() == 1 => Ok(()),
         ErrorKind::ValueValidation | ErrorKind::InvalidValue
-            if arguments.iter().any(|word| is_open(&word)) =>
+            if arguments.iter().any(|word| is_open(word)) =>
         {
             Ok(())
         }

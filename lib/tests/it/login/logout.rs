@@ -87,7 +87,7 @@ async fn logout_deletes_the_tokens_in_any_case() {
 /// token-failures: Revoking tokens.
 #[tokio::test]
 async fn logout_without_revocation_still_deletes_the_tokens() {
-    for (variable, value, status) in [("OAUTH_PROFILE", "generic", 0), ("OAUTH_CLIENT_ID", "", 1)] {
+    for (variable, value, status) in [("OAUTH_PROFILE", "generic", 1), ("OAUTH_CLIENT_ID", "", 1)] {
         let mut setup = Setup::new().await;
         let refresh_token = setup.connected();
         setup.variables.insert(variable, value.into());

@@ -193,3 +193,34 @@ async fn a_redirect_loop_fails_the_download() {
     );
     assert_eq!(server.calls().all().len(), 6);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_download_names_host_and_status_and_whether_to_try_again() {
+    for (status, transient) in [(503, true), (429, true), (404, false), (403, false)] {
+        let server = server(vec![PreparedResponse::status(status)]).await;
+        let url = format!("{}/objects/o1?key=top-secret", server.url());
+        let error = storage(&server.url(), None)
+            .download(&url)
+            .await
+            .unwrap_err();
+        let text = error.to_string();
+        assert!(
+            text.contains(&server.url())
+                && text.contains(&status.to_string())
+                && !text.contains("top-secret"),
+            "{text}"
+        );
+        assert_eq!(error.is_transient(), transient, "{text}");
+    }
+    let refused = storage("http://127.0.0.1:1", None);
+    let error = refused.download("http://127.0.0.1:1/objects/o1").await;
+    let error = error.unwrap_err();
+    assert!(
+        error.is_transient() && error.to_string().contains("127.0.0.1:1"),
+        "{error}"
+    );
+    let error = refused.upload("a", "text/plain").await.unwrap_err();
+    assert!(error.is_transient(), "{error}");
+    let error = refused.download("no URL").await.unwrap_err();
+    assert!(!error.is_transient(), "{error}");
+}

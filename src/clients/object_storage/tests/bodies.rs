@@ -75,7 +75,7 @@ async fn an_invalid_response_is_an_error_without_its_contents() {
         ),
         (
             PreparedResponse::ok("top-secret"),
-            "fetching object o1 failed: the payload cannot be decrypted with this platform's password: 10 bytes of ciphertext",
+            "fetching object o1 failed: the payload cannot be decrypted with this platform's password (10 bytes of ciphertext): compare ELASTICIO_MESSAGE_CRYPTO_PASSWORD and ELASTICIO_MESSAGE_CRYPTO_IV with those of the step before",
         ),
         (
             PreparedResponse::ok(cipher().encrypt(b"top-secret".to_vec(), Encoding::Raw)),

@@ -111,7 +111,7 @@ impl Process {
     fn ended(&self, error: Option<TransportError>) {
         let Some(error) = error else { return };
         self.note(&format!("has ended: {error}"));
-        if !error.to_string().contains("attempts)") {
+        if !error.to_string().contains("attempts in ") {
             let text = format!("process {} gives up: {error}", self.number);
             self.model.lock().wrong(text);
         }

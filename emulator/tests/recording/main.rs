@@ -1,0 +1,182 @@
+//! Runs that are recorded, and replayed in memory.
+
+mod replaying;
+
+use serde_json::{Value, json};
+use std::{fs, path::PathBuf, process::Command};
+use tempfile::TempDir;
+use test_support::{Outcome, orders};
+
+/// A secret of the user's.
+const API_KEY: &str = "user-key/with +signs";
+
+/// A folder with the files of a run.
+struct Files(TempDir);
+
+impl Files {
+    fn new(message: &Value) -> Self {
+        let folder = TempDir::new().unwrap();
+        let config = json!({
+            "baseUrl": "{{PROVIDER_URL}}/api",
+            "sampleUrl": "{{EMULATOR_URL}}/sample/items?limit=2",
+            "apiKey": API_KEY,
+            "oauth": "{{PROVIDER_EXPIRED_TOKENS}}",
+        });
+        for (name, text) in [
+            ("component.json", orders::COMPONENT_JSON.to_owned()),
+            ("config.json", config.to_string()),
+            ("message.json", message.to_string()),
+        ] {
+            fs::write(folder.path().join(name), text).unwrap();
+        }
+        Self(folder)
+    }
+
+    fn recording(&self) -> PathBuf {
+        self.0.path().join("recording.json")
+    }
+
+    fn record(&self, arguments: &[&str]) -> Outcome {
+        let this = std::env::current_exe().unwrap();
+        let component = this.ancestors().nth(2).unwrap().join("examples/orders");
+        assert!(
+            component.exists(),
+            "{} is missing: cargo build -p elasticio-emulator --examples",
+            component.display()
+        );
+        let mut command = Command::new(env!("CARGO_BIN_EXE_emulator"));
+        command.current_dir(self.0.path());
+        command.args([
+            "run",
+            "--config",
+            "config.json",
+            "--message",
+            "message.json",
+        ]);
+        command.args(["--record", "recording.json"]).args(arguments);
+        command.arg("--").arg(component);
+        test_support::run(&mut command)
+    }
+
+    fn recorded(&self) -> Value {
+        serde_json::from_slice(&fs::read(self.recording()).unwrap()).unwrap()
+    }
+}
+
+#[test]
+fn a_recording_is_readable_and_has_no_secret() {
+    let files = Files::new(&json!({"name": "Ada"}));
+    let outcome = files.record(&[]);
+    assert_eq!(outcome.status, 0, "{}{}", outcome.stdout, outcome.stderr);
+    assert!(
+        outcome
+            .stdout
+            .contains("recording.json has 5 HTTP exchanges"),
+        "{}",
+        outcome.stdout
+    );
+    let recording = files.recorded();
+    assert_eq!(recording["version"], 1);
+    assert_eq!(recording["function"], "order");
+    assert_eq!(recording["message"]["body"], json!({"name": "Ada"}));
+    assert_eq!(
+        recording["configuration"]["baseUrl"],
+        "http://127.0.0.1:2/api"
+    );
+    assert_eq!(
+        recording["environment"]["ORDERS_TOKEN_URI"],
+        "http://127.0.0.1:2/token"
+    );
+    let lines: Vec<String> = recording["exchanges"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|exchange| {
+            let request = &exchange["request"];
+            let text = |value: &Value| value.as_str().unwrap().to_owned();
+            format!(
+                "{} {} {}",
+                text(&request["method"]),
+                text(&request["url"]),
+                exchange["response"]["status"]
+            )
+        })
+        .collect();
+    assert_eq!(
+        lines,
+        [
+            "POST http://127.0.0.1:2/api/items 401",
+            "POST http://127.0.0.1:2/token 200",
+            "POST http://127.0.0.1:2/api/items 201",
+            "GET http://127.0.0.1:1/sample/items?limit=2 200",
+            "POST http://127.0.0.1:2/api/echo 200",
+        ]
+    );
+    let kinds: Vec<&str> = recording["events"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .flat_map(|event| event.as_object().unwrap().keys())
+        .map(String::as_str)
+        .collect();
+    assert_eq!(kinds, ["updateKeys", "snapshot", "data"]);
+
+    // Everything that the emulator issues, in every form in which it may be sent.
+    let text = fs::read_to_string(files.recording()).unwrap();
+    for secret in [
+        "emulator-client-secret",
+        "emulator-key",
+        "emulator-storage-token",
+        "at-1.",
+        "at-2.",
+        "at-3.",
+        "rt-1.",
+        "rt-2.",
+        API_KEY,
+        "user-key%2Fwith",
+        "with+%2Bsigns",
+        "with%20%2Bsigns",
+        "user-key",
+        "Basic ZW11bGF0b3I",
+    ] {
+        assert!(!text.contains(secret), "{secret} is in {text}");
+    }
+    let keys = &recording["events"][0]["updateKeys"]["oauth"];
+    assert!(
+        keys["access_token"]
+            .as_str()
+            .unwrap()
+            .starts_with("secret-"),
+        "{keys}"
+    );
+    // The same secret has the same placeholder everywhere.
+    let key = recording["configuration"]["apiKey"].as_str().unwrap();
+    let header = &recording["exchanges"][3]["request"]["headers"]["x-api-key"][0];
+    assert_eq!(header, key);
+}
+
+#[test]
+fn a_run_that_is_not_good_is_not_recorded() {
+    let files = Files::new(&json!({"name": "Ada", "fails": true}));
+    let outcome = files.record(&[]);
+    assert_eq!(outcome.status, 1);
+    assert!(
+        outcome.stdout.contains("recording.json is not written"),
+        "{}",
+        outcome.stdout
+    );
+    assert!(!files.recording().exists());
+}
+
+#[test]
+fn one_message_is_recorded() {
+    let files = Files::new(&json!({"name": "Ada"}));
+    let outcome = files.record(&["--message", "message.json"]);
+    assert_eq!(outcome.status, 2, "{}", outcome.stdout);
+    assert!(
+        outcome.stderr.contains("--record records one message"),
+        "{}",
+        outcome.stderr
+    );
+    assert!(!files.recording().exists());
+}
