@@ -30,7 +30,7 @@ pub(crate) fn flow(binary: &Path) {
     runtime.block_on(async {
         timeout(PATIENCE, run(binary))
             .await
-            .expect("the flow takes too long")
+            .expect("the flow takes too long");
     });
 }
 

@@ -87,7 +87,7 @@ pub(super) fn commands_in_text(text: &str) -> Vec<(usize, String)> {
             let codes = line.split('`').skip(1).step_by(2);
             let commands = codes.filter(|code| {
                 let is_command = |name: &&str| code.len() > name.len() && code.starts_with(*name);
-                PROGRAMS.iter().any(|name| is_command(name))
+                PROGRAMS.iter().any(is_command)
             });
             let complete = commands.filter(|code| !code.contains(['…', '[', '*', ';']));
             found.extend(complete.map(|code| (at + 1, code.replace("\\|", "|"))));

@@ -55,9 +55,7 @@ fn parse(program: clap::Command, arguments: &[&str]) -> Result<(), String> {
         | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => Ok(()),
         // Only the name of a command.
         ErrorKind::MissingRequiredArgument if arguments.len() == 1 => Ok(()),
-        ErrorKind::ValueValidation | ErrorKind::InvalidValue
-            if arguments.iter().any(|word| is_open(word)) =>
-        {
+        ErrorKind::ValueValidation | ErrorKind::InvalidValue if arguments.iter().any(is_open) => {
             Ok(())
         }
         _ => Err(error
