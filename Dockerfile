@@ -19,7 +19,7 @@ FROM rust AS manifests
 SHELL ["/bin/bash", "-euo", "pipefail", "-c"]
 COPY . .
 RUN targets=$(cargo metadata --no-deps --format-version 1 | grep -o '"src_path":"[^"]*"' | cut -d '"' -f 4); \
-    find . -type f ! -name Cargo.toml ! -name Cargo.lock -delete; \
+    find . ! -type d ! -name Cargo.toml ! -name Cargo.lock -delete; \
     find . -type d -empty -delete; \
     while read -r target; do mkdir -p "${target%/*}"; echo 'fn main() {}' >"$target"; done <<<"$targets"
 
