@@ -25,7 +25,11 @@ struct Order { amount: f64 }
 async fn copy(message: Message<Order>, cx: Context<serde_json::Value, Order>) -> anyhow::Result<()> {
     cx.data(&message.body).await
 }
+fn same(cx: Context) -> Context<serde_json::Value, serde_json::Value> {
+    cx
+}
 fn main() {
+    let _ = same;
     sailor::check::action(copy);
     let _ = Component::new("{}").map(|component| component.action("copy", copy));
 }

@@ -264,7 +264,7 @@ impl Connector {
                 connection = %role,
                 error = error.text(),
                 attempts,
-                "Could not connect; trying again, ELASTICIO_AMQP_RECONNECT_ATTEMPTS times in all."
+                "Could not connect; trying again."
             );
             sleep(delay).await;
         }

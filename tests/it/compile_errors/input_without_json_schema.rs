@@ -1,8 +1,8 @@
 //~ is not a trigger
 //~ `Input` and `Output` `JsonSchema`
 //~ sailor::check::action(…)
-//~ `Order: JsonSchema` is not satisfied
-//~ required by a bound in `sailor::check::action`
+//~ JsonSchema` is not satisfied
+//~ required by this bound in `action`
 use sailor::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;

@@ -1,7 +1,7 @@
 //~ `Credentials: serde::de::DeserializeOwned` is not satisfied
 //~ required by a bound in `sailor::Component::select_model`
 //~ future cannot be sent between threads safely
-//~ drop(key);
+//~ await occurs here, with `key` maybe used later
 //~ required by a bound in `sailor::Component::verify_credentials`
 use sailor::prelude::*;
 use serde_json::{Value, json};

@@ -1,4 +1,4 @@
-//~ `Since: serde::de::DeserializeOwned` is not satisfied
+//~ `Since: serde::Deserialize<'de>` is not satisfied
 //~ type Snapshot = Since;
 //~ required by a bound in `sailor::Trigger::Snapshot`
 use sailor::prelude::*;
