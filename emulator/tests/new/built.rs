@@ -11,7 +11,7 @@ use test_support::Outcome;
 const NAME: &str = "acme-orders";
 
 /// The target folder of this repository, whose versions of the dependencies the component has: most of them are built.
-fn target() -> PathBuf {
+pub(super) fn target() -> PathBuf {
     let this = std::env::current_exe().unwrap();
     this.ancestors().nth(3).unwrap().to_owned()
 }

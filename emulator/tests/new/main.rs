@@ -5,6 +5,7 @@ mod compose;
 mod deploy;
 mod errors;
 mod sources;
+mod tutorial;
 
 use std::{
     ffi::OsStr,

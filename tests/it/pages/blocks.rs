@@ -78,20 +78,37 @@ const PROGRAMS: [&str; 5] = ["emulator ", "component ", "cargo run ", "scripts/"
 
 /// The commands between backticks, with their lines. What has something to fill in, or a choice, is no command.
 pub(super) fn commands_in_text(text: &str) -> Vec<(usize, String)> {
+    let is_command = |code: &&str| {
+        let mut programs = PROGRAMS.iter();
+        programs.any(|name| code.len() > name.len() && code.starts_with(name))
+    };
     let mut found = Vec::new();
-    let mut is_open = false;
-    for (at, line) in text.lines().enumerate() {
-        if line.trim_start().starts_with("```") {
-            is_open = !is_open;
-        } else if !is_open {
-            let codes = line.split('`').skip(1).step_by(2);
-            let commands = codes.filter(|code| {
-                let is_command = |name: &&str| code.len() > name.len() && code.starts_with(*name);
-                PROGRAMS.iter().any(is_command)
-            });
-            let complete = commands.filter(|code| !code.contains(['…', '[', '*', ';']));
-            found.extend(complete.map(|code| (at + 1, code.replace("\\|", "|"))));
-        }
+    for (line, sentence) in sentences(text) {
+        let codes = sentence.split('`').skip(1).step_by(2);
+        let commands = codes.filter(is_command);
+        let complete = commands.filter(|code| !code.contains(['…', '[', '*', ';']));
+        found.extend(complete.map(|code| (line, code.replace("\\|", "|"))));
     }
     found
+}
+
+/// The lines outside of blocks. One that ends between two backticks goes on in the next one.
+fn sentences(text: &str) -> Vec<(usize, String)> {
+    let mut sentences: Vec<(usize, String)> = Vec::new();
+    let (mut is_block, mut goes_on) = (false, false);
+    for (at, line) in text.lines().enumerate() {
+        if line.trim_start().starts_with("```") {
+            is_block = !is_block;
+        } else if !is_block {
+            match sentences.last_mut() {
+                Some((_, last)) if goes_on => *last += &format!(" {}", line.trim()),
+                _ => sentences.push((at + 1, line.to_owned())),
+            }
+            let ticks = sentences
+                .last()
+                .map_or(0, |(_, text)| text.matches('`').count());
+            goes_on = !line.is_empty() && ticks % 2 == 1;
+        }
+    }
+    sentences
 }

@@ -1,6 +1,5 @@
 //! Blocks of data, JSON, TOML and YAML, and of JavaScript.
 
-use saphyr::{LoadableYamlNode as _, Yaml};
 use serde_json::{Map, Value, json};
 use std::{fs, process::Command};
 
@@ -57,7 +56,7 @@ pub(super) fn toml(text: &str) -> Result<(), String> {
 }
 
 pub(super) fn yaml(text: &str) -> Result<(), String> {
-    Yaml::load_from_str(text)
+    serde_yaml_ng::from_str::<serde_yaml_ng::Value>(text)
         .map(|_| ())
         .map_err(|error| format!("is not YAML: {error}"))
 }

@@ -20,6 +20,9 @@ const NOT_CHECKED: [&str; 2] = ["text", "mermaid"];
 /// Code for the Java sailor, beside ours. The migration page has it.
 const NOT_COMPILED: &str = "java";
 
+/// `emulator/tests/new/tutorial.rs` runs this page from the top to the end, and fails at a block that it does not know.
+const TUTORIAL: &str = "docs/first-component.md";
+
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
@@ -32,6 +35,9 @@ fn problems(block: &Block) -> Problems {
         Ok(()) => vec![],
         Err(reason) => vec![(block.line, reason)],
     };
+    if block.page == TUTORIAL {
+        return vec![];
+    }
     match block.language.as_str() {
         "rust" => whole(is_compiled(block)),
         "json" => whole(data::json(&block.text)),
@@ -102,12 +108,12 @@ fn every_command_in_a_sentence_is_checked() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// The folders that a path on a page can begin in.
+/// The folders that a path on a page can begin in: the repository's, the page's, and that of a component that `emulator new` has
+/// written.
 fn folders(page: &str) -> [PathBuf; 3] {
     let beside = root().join(page).parent().unwrap_or(root()).to_path_buf();
-    // What `emulator new` writes.
-    let begun = root().join("emulator/templates/component");
-    [root().to_path_buf(), beside, begun]
+    let new = root().join("emulator/templates/component");
+    [root().to_path_buf(), beside, new]
 }
 
 /// Each kind of mistake is found, and named with its line.
