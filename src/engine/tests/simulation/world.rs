@@ -246,18 +246,37 @@ impl World {
 
     /// Waits until every message is settled, and stops the replicas.
     async fn finish(mut self) {
+        while self.settle_all().await {
+            self.stop_all().await;
+            if !self.has_messages() {
+                break;
+            }
+            // A replica that did not know that its connection was lost has worked on, and published a rebound.
+            let next = self.start();
+            self.replicas.push(Replica::Running(next));
+        }
+        self.model.lock().check_end();
+    }
+
+    /// Waits until no messages are left. Returns false if that takes too long.
+    async fn settle_all(&mut self) -> bool {
         let mut waited = Duration::ZERO;
         let turn = Duration::from_millis(500);
         while self.may_have_messages() {
             if waited > PATIENCE {
                 let text = format!("messages are left after {} s", PATIENCE.as_secs());
                 self.model.lock().wrong(text);
-                break;
+                self.stop_all().await;
+                return false;
             }
             sleep(turn).await;
             waited += turn;
             self.tend().await;
         }
+        true
+    }
+
+    async fn stop_all(&mut self) {
         for replica in std::mem::take(&mut self.replicas) {
             let stopping = match replica {
                 Replica::Running(process) => process.stop(),
@@ -267,15 +286,16 @@ impl World {
             // A panic of the simulation itself ends the test.
             stopping.await.expect("the process stops");
         }
-        self.model.lock().check_end();
+    }
+
+    fn has_messages(&self) -> bool {
+        self.broker.count(QUEUE) != (0, 0) || self.broker.count(REBOUNDS) != (0, 0)
     }
 
     /// Whether messages are left, or a replica that stops may still publish a rebound.
     fn may_have_messages(&self) -> bool {
         let mut replicas = self.replicas.iter();
-        self.broker.count(QUEUE) != (0, 0)
-            || self.broker.count(REBOUNDS) != (0, 0)
-            || replicas.any(|replica| matches!(replica, Replica::Stopping(_)))
+        self.has_messages() || replicas.any(|replica| matches!(replica, Replica::Stopping(_)))
     }
 
     fn note(&self, text: &str) {
