@@ -5,7 +5,6 @@ use super::{
     proxy::{HttpRequest, HttpResponse},
 };
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
-use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -98,7 +97,7 @@ impl Response {
         HttpResponse {
             status: self.status,
             headers: pairs.collect(),
-            body: self.body.bytes().unwrap_or_else(Bytes::new),
+            body: self.body.bytes().unwrap_or_default(),
         }
     }
 }
