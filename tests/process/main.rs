@@ -6,6 +6,7 @@ mod deduplication;
 mod delivery;
 mod doctor;
 mod equal_messages;
+mod health;
 mod inspect;
 mod json;
 mod log;

@@ -135,3 +135,41 @@ fn the_programs_own_checkout_is_the_default() {
     let told = format!("come from the folder {}", repository().display());
     assert!(outcome.stdout.contains(&told), "{}", outcome.stdout);
 }
+
+/// A program below a folder with cargo's list of what is installed there.
+#[test]
+fn an_installed_program_takes_what_cargo_has_noted() {
+    let (root, folder, checkout) = (TempDir::new().unwrap(), TempDir::new().unwrap(), checkout());
+    fs::create_dir(root.path().join("bin")).unwrap();
+    let installed = root.path().join("bin/emulator");
+    fs::hard_link(env!("CARGO_BIN_EXE_emulator"), &installed)
+        .or_else(|_| fs::copy(env!("CARGO_BIN_EXE_emulator"), &installed).map(drop))
+        .unwrap();
+    let emulator = checkout.path().join("emulator");
+    let id = format!(
+        "elasticio-emulator 0.1.0 (path+file://{})",
+        emulator.display()
+    );
+    let record = serde_json::json!({ "installs": { id: { "bins": ["emulator"] } } });
+    fs::write(root.path().join(".crates2.json"), record.to_string()).unwrap();
+
+    let mut command = program(installed.to_str().unwrap(), folder.path());
+    let outcome = test_support::run(command.args(["new", "acme"]));
+    assert_eq!(outcome.status, 0, "{}", outcome.stderr);
+    let path = format!("path = \"{}\"", emulator.canonicalize().unwrap().display());
+    let manifest = written(&folder.path().join("acme"));
+    assert!(manifest.contains(&path), "{manifest}");
+}
+
+#[test]
+fn every_file_of_the_template_is_in_the_package() {
+    let mut command = program("cargo", &repository().join("emulator"));
+    let outcome = test_support::run(command.args(["package", "--list", "--allow-dirty"]));
+    assert_eq!(outcome.status, 0, "{}", outcome.stderr);
+    let template = repository().join("emulator/templates/component");
+    let packed: Vec<&str> = outcome.stdout.lines().collect();
+    for file in files(&template) {
+        let path = format!("templates/component/{}", file.display());
+        assert!(packed.contains(&&*path), "{path}");
+    }
+}
