@@ -3,15 +3,15 @@
 use crate::settings;
 use anyhow::{Context as _, bail, ensure};
 use std::{
-    io::{Read as _, Write as _},
+    io::{self, Read as _, Write as _},
     net::{Ipv4Addr, SocketAddr, TcpStream},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-/// How long the connection, the request and the response may take, each. The server gives a request as long.
+/// How long the connection, the request and the response may take together. The server gives a request as long.
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(5);
 /// More than the server sends for either path.
-const MAX_RESPONSE: u64 = 8 * 1024;
+const MAX_RESPONSE: usize = 8 * 1024;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct HealthArgs {
@@ -54,17 +54,27 @@ fn ask(port: u16, path: &str, limit: Duration) -> anyhow::Result<String> {
 }
 
 /// Sends one request without a client: it needs no TLS, must not take a proxy, and is made every few seconds.
-fn get(port: u16, path: &str, limit: Duration) -> std::io::Result<String> {
+fn get(port: u16, path: &str, limit: Duration) -> io::Result<String> {
+    let deadline = Instant::now() + limit;
+    let left = || match deadline.saturating_duration_since(Instant::now()) {
+        Duration::ZERO => Err(io::Error::from(io::ErrorKind::TimedOut)),
+        left => Ok(left),
+    };
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let mut stream = TcpStream::connect_timeout(&address, limit)?;
-    stream.set_read_timeout(Some(limit))?;
-    stream.set_write_timeout(Some(limit))?;
+    stream.set_write_timeout(Some(left()?))?;
     write!(
         stream,
         "GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"
     )?;
-    let mut response = Vec::new();
-    stream.take(MAX_RESPONSE).read_to_end(&mut response)?;
+    let (mut response, mut part) = (Vec::new(), [0; 1024]);
+    while response.len() < MAX_RESPONSE {
+        stream.set_read_timeout(Some(left()?))?;
+        match stream.read(&mut part)? {
+            0 => break,
+            length => response.extend_from_slice(&part[..length]),
+        }
+    }
     Ok(String::from_utf8_lossy(&response).into_owned())
 }
 
@@ -116,5 +126,21 @@ mod tests {
         let port = listener.local_addr().unwrap().port();
         let error = ask(port, "/livez", HEALTH_TIMEOUT / 100).unwrap_err();
         assert!(error.to_string().contains("does not answer on port"));
+    }
+
+    #[test]
+    fn a_response_that_comes_byte_by_byte_is_not_waited_for() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let server = thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            // Until the other side gives up.
+            while stream.write_all(b"H").is_ok() {
+                thread::sleep(Duration::from_millis(1));
+            }
+        });
+        let error = ask(port, "/livez", HEALTH_TIMEOUT / 100).unwrap_err();
+        assert!(error.to_string().contains("does not answer on port"));
+        server.join().unwrap();
     }
 }

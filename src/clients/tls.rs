@@ -15,7 +15,7 @@ use std::{
     io,
     sync::{Arc, OnceLock},
 };
-use verifier::LazyVerifier;
+use verifier::{LazyVerifier, NoCertificates};
 
 /// Files of TLS that cannot be used. The text names the variable, the file and the remedy.
 #[derive(Debug, thiserror::Error)]
@@ -94,6 +94,14 @@ pub(crate) fn http_config(trusted: Option<&str>) -> Result<ClientConfig, TlsFile
         .with_no_client_auth();
     config.alpn_protocols = vec!["h2".into(), "http/1.1".into()];
     Ok(config)
+}
+
+/// Reads the certificates that HTTP clients trust. Without this, the first handshake does.
+///
+/// # Errors
+/// Returns an error if there are none, or a file of the settings cannot be used.
+pub(crate) fn load_certificates() -> Result<(), TlsFileError> {
+    shared_verifier()?.load(&TlsSettings::read(settings::environment))
 }
 
 fn shared_verifier() -> Result<Arc<LazyVerifier>, TlsFileError> {
@@ -204,8 +212,10 @@ pub(crate) fn advice(error: &Error, peer: Peer) -> String {
         Error::InvalidMessage(_) => {
             format!("the server does not speak TLS: check the port in {address}, or use {plain}")
         }
-        // Of the verifier: the system has no certificates.
-        Error::General(_) => no_certificates(&TlsSettings::read(settings::environment)),
+        // Of the verifier.
+        Error::Other(other) if other.0.is::<NoCertificates>() => {
+            no_certificates(&TlsSettings::read(settings::environment))
+        }
         _ => format!("check the TLS settings of {name}"),
     }
 }

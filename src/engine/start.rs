@@ -110,8 +110,13 @@ pub(super) async fn run_step(
         object_storage,
         webhook_uri,
     };
-    let transport = tokio::select! {
-        connected = Amqp::connect(&run.amqp, metrics.clone()) => connected.context("connecting to the broker")?,
+    let connecting = async {
+        let connected = Amqp::connect(&run.amqp, metrics.clone()).await;
+        connected.context("connecting to the broker")
+    };
+    let prepared = async { anyhow::Ok(http::prepare_for(&api.uri).await?) };
+    let (transport, ()) = tokio::select! {
+        ready = async { tokio::try_join!(connecting, prepared) } => ready?,
         () = stopping.cancelled() => return Ok(()),
     };
     let lock = run

@@ -133,17 +133,16 @@ impl<G: Fn(&str) -> Option<String>> EnvReader<G> {
         Duration::from_secs(self.count(variable).into())
     }
 
-    /// Reads a number. One outside of the variable's range counts as not set.
-    pub(super) fn number_within(&mut self, variable: &Variable) -> u64 {
-        let default = variable.number().into();
+    /// Reads a number. `default` counts instead of none, and of one outside of the variable's range.
+    pub(super) fn number_within(&mut self, variable: &Variable, default: u32) -> u64 {
         let Some(number) = self.number(variable) else {
-            return default;
+            return default.into();
         };
         match variable.range {
             Some((least, most)) if !(least..=most).contains(&number) => {
                 let text = format!("is not between {least} and {most}; using the default");
                 self.warning(variable, &text);
-                default
+                default.into()
             }
             _ => number,
         }

@@ -45,6 +45,8 @@ use crate::protocol::StepIdentity;
 use secrecy::SecretString;
 use std::{path::PathBuf, time::Duration};
 
+/// How often a request to object storage is retried in a one-time call, and in a step whose setting is no such number.
+const STORAGE_RETRIES: u32 = 2;
 /// The default of `OUTGOING_MESSAGE_SIZE_LIMIT`, in bytes after encryption.
 pub(crate) const OUTGOING_MESSAGE_SIZE_LIMIT: u32 = 10 << 20;
 

@@ -4,7 +4,7 @@
 //! platform's own words. Only a missing result URL ends the process.
 
 use super::{
-    ApiSettings, OAuthMode, ObjectStorageSettings,
+    ApiSettings, OAuthMode, ObjectStorageSettings, STORAGE_RETRIES,
     env_reader::{EnvReader, without_trailing_slashes},
     variable::Variable,
     variables as vars,
@@ -140,7 +140,7 @@ impl<G: Fn(&str) -> Option<String>> EnvReader<G> {
             .map_err(|unknown| format!("{} {unknown}", vars::OAUTH_MODE.name))?;
         let object_storage = self.object_storage();
         let object_storage = object_storage.map(|storage| ObjectStorageSettings {
-            retries: storage.retries.or(Some(2)),
+            retries: storage.retries.or(Some(STORAGE_RETRIES)),
             ..storage
         });
         let identity = self.partial_identity();

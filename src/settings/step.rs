@@ -3,7 +3,7 @@
 
 use super::{
     AmqpSettings, ApiSettings, MemoryShares, Mode, ObjectStorageSettings, RateSettings,
-    RunSettings, Settings, SettingsError,
+    RunSettings, STORAGE_RETRIES, Settings, SettingsError,
     env_reader::{
         EnvReader, InvalidVariable, PREFIX, is_http, no_problems, without_trailing_slashes,
     },
@@ -123,8 +123,11 @@ impl<G: Fn(&str) -> Option<String>> EnvReader<G> {
     /// The settings of object storage, if both its URI and its token are set. The names of `REQUEST_*` come from the
     /// platform's storage client and have no prefix.
     pub(super) fn object_storage(&mut self) -> Option<ObjectStorageSettings> {
-        let retries = self.if_set(&vars::REQUEST_MAX_RETRY, Self::number_within);
-        let timeout = self.number_within(&vars::REQUEST_TIMEOUT);
+        let retries = self.if_set(&vars::REQUEST_MAX_RETRY, |reader, retries| {
+            reader.number_within(retries, STORAGE_RETRIES)
+        });
+        let timeout = &vars::REQUEST_TIMEOUT;
+        let timeout = self.number_within(timeout, timeout.number());
         let size_limit = self.number(&vars::OBJECT_STORAGE_SIZE_LIMIT);
         let size_limit = size_limit.map_or_else(
             || self.memory().largest_body(),
@@ -134,7 +137,7 @@ impl<G: Fn(&str) -> Option<String>> EnvReader<G> {
         Some(ObjectStorageSettings {
             uri: without_trailing_slashes(&uri),
             token: token.into(),
-            retries: retries.map(|retries| u32::try_from(retries).unwrap_or(2)),
+            retries: retries.map(|retries| u32::try_from(retries).unwrap_or(STORAGE_RETRIES)),
             timeout: Duration::from_millis(timeout),
             size_limit: Some(size_limit),
         })
@@ -283,8 +286,8 @@ impl<G: Fn(&str) -> Option<String>> EnvReader<G> {
             publish_retry_delay: self.millis(&vars::AMQP_PUBLISH_RETRY_DELAY),
             publish_max_retry_delay: self.millis(&vars::AMQP_PUBLISH_MAX_RETRY_DELAY),
             publish_attempts: self
-                .if_set(&vars::AMQP_PUBLISH_RETRY_ATTEMPTS, Self::count)
-                .filter(|attempts| *attempts > 0),
+                .number(&vars::AMQP_PUBLISH_RETRY_ATTEMPTS)
+                .map(|attempts| u32::try_from(attempts).unwrap_or(u32::MAX)),
             unbound_is_error: self.unbound_is_error(),
             binding_timeout: self.seconds(&vars::BINDING_TIMEOUT),
             refusal_timeout: self.seconds(&vars::REFUSAL_TIMEOUT),

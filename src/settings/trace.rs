@@ -146,7 +146,7 @@ impl<G: Fn(&str) -> Option<String>> EnvReader<G> {
     }
 
     fn size(&mut self, variable: &Variable) -> usize {
-        usize::try_from(self.number_within(variable)).unwrap_or(usize::MAX)
+        usize::try_from(self.number_within(variable, variable.number())).unwrap_or(usize::MAX)
     }
 
     fn is_without_traces(&mut self) -> bool {

@@ -44,6 +44,8 @@ pub enum Kind {
     Flag,
     /// A number of this unit.
     Number(&'static str),
+    /// The number of a TCP port. Any other text ends the start.
+    Port,
     /// A size in megabytes, or with a unit.
     Size,
     /// One of these texts.
@@ -127,6 +129,10 @@ pub(super) const fn one_of(texts: &'static [&'static str]) -> Variable {
     of(Kind::OneOf(texts))
 }
 
+pub(super) const fn port() -> Variable {
+    of(Kind::Port)
+}
+
 pub(super) const fn number(unit: &'static str) -> Variable {
     of(Kind::Number(unit))
 }
@@ -172,11 +178,16 @@ impl Variable {
         self
     }
 
-    /// The number that counts if the variable is not set. There is one where the reader asks for it.
+    /// The number that counts if the variable is not set.
+    ///
+    /// # Panics
+    /// Panics if there is none: such a variable is not read with a default. A test reads all of them.
     pub(super) const fn number(&self) -> u32 {
         match self.default {
             IfUnset::Number(number) => number,
-            IfUnset::Required | IfUnset::Unset | IfUnset::Words(_) => 0,
+            IfUnset::Required | IfUnset::Unset | IfUnset::Words(_) => {
+                panic!("the variable has no number as its default")
+            }
         }
     }
 }

@@ -2,7 +2,7 @@
 //! the reader takes a [`Variable`].
 
 use super::variable::{
-    Section, Variable, flag, json, list, number, one_of, path, secret, size, text, url,
+    Section, Variable, flag, json, list, number, one_of, path, port, secret, size, text, url,
 };
 
 /// Declares the variables of a section, and lists the sections. Each name is the constant's, after the section's prefix; the
@@ -152,7 +152,7 @@ variables! {
         /// What the process may use, in megabytes or with a unit (`256M`, `1Gi`). [memory.md](memory.md) says which messages fit.
         MEMORY_LIMIT = size().default_is("the container's limit; 4096 without one");
         /// A port for [health and metrics](metrics.md) over HTTP.
-        HEALTH_PORT = number("").within(1, 65_535);
+        HEALTH_PORT = port();
     }
     "Object storage", "It is used if its URI and its token are set. Variables of its client have no prefix ([below](#the-client-of-object-storage)).", "ELASTICIO_": {
         /// The base URL.
@@ -167,9 +167,8 @@ variables! {
         OBJECT_STORAGE_SIZE_LIMIT = number("bytes").default_is("the largest body that fits in [memory](memory.md)");
     }
     "The client of object storage", "", "": {
-        /// How often a request is retried, first after 100 ms, then after twice as long each time. If it is not set, requests are
-        /// retried for 30 s.
-        REQUEST_MAX_RETRY = number("retries").default(2).within(1, 4).in_node();
+        /// How often a request is retried, first after 100 ms, then after twice as long each time.
+        REQUEST_MAX_RETRY = number("retries").default_is("2 in a one-time call; a step retries for 30 s").within(1, 4).in_node();
         /// The time limit of one attempt.
         REQUEST_TIMEOUT = number("ms").default(10_000).within(500, 20_000).in_node();
     }
@@ -263,7 +262,7 @@ variables! {
         /// `none` turns traces off.
         TRACES_EXPORTER = one_of(&["otlp", "none"]).default_is("`otlp`");
         /// `true` turns traces off.
-        SDK_DISABLED = flag();
+        SDK_DISABLED = one_of(&["true", "false"]).default_is("`false`");
         /// Which traces are recorded.
         TRACES_SAMPLER = one_of(&[
             "always_on", "always_off", "traceidratio",

@@ -37,6 +37,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU16, Ordering::Relaxed},
     },
+    thread,
     time::Duration,
 };
 use tokio::{
@@ -135,15 +136,38 @@ pub(super) struct ConsumeTask {
     /// The prefetch of the settings, which is never exceeded.
     pub(super) setting: u16,
     pub(super) refusal_timeout: Duration,
-    pub(super) deliveries: mpsc::UnboundedSender<Result<Delivery<DeliveryHandle>, TransportError>>,
+    pub(super) deliveries: DeliverySender,
     /// Asks to end deliveries.
     pub(super) stopping: CancellationToken,
-    /// Announces that deliveries have ended.
-    pub(super) stopped: CancellationToken,
     pub(super) closing: CancellationToken,
     /// A permanent error of publishing, after which consuming is useless.
     pub(super) fatal: watch::Receiver<Option<TransportError>>,
     pub(super) metrics: Arc<Metrics>,
+}
+
+/// Hands deliveries to the engine. Dropping it ends them. A panic ends them with an error, so that the process does not look like
+/// one that has nothing more to do.
+pub(super) struct DeliverySender {
+    pub(super) sender: mpsc::UnboundedSender<Result<Delivery<DeliveryHandle>, TransportError>>,
+    /// Announces that deliveries have ended.
+    pub(super) stopped: CancellationToken,
+}
+
+impl DeliverySender {
+    /// Without a receiver the delivery stays unsettled, and the broker takes it back when the connection is closed.
+    fn send(&self, delivery: Result<Delivery<DeliveryHandle>, TransportError>) {
+        let _ = self.sender.send(delivery);
+    }
+}
+
+impl Drop for DeliverySender {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            let text = "consuming has ended because of a panic, which stands above in the log";
+            self.send(Err(TransportError(text.to_owned())));
+        }
+        self.stopped.cancel();
+    }
 }
 
 /// Why no more deliveries arrive.
@@ -160,11 +184,10 @@ impl ConsumeTask {
         let mut channel = first;
         let end = self.consume_until_stopped(&mut channel).await;
         if let ConsumeEnd::Fatal(error) = end {
-            let _ = self.deliveries.send(Err(error));
+            self.deliveries.send(Err(error));
         }
         // The connection stays open to settle the remaining deliveries.
         drop(self.deliveries);
-        self.stopped.cancel();
         self.closing.cancelled().await;
         if let Some(channel) = &channel {
             connection::close(ConnectionRole::Consume, &channel.connection).await;
@@ -429,8 +452,7 @@ impl ConsumeTask {
         };
         let (channel, generation) = (&channel.channel, generation.clone());
         let delivery = delivery::receive(delivery, channel, generation, room, withheld);
-        // Without a receiver the delivery stays unsettled, and the broker takes it back when the connection is closed.
-        let _ = self.deliveries.send(Ok(delivery));
+        self.deliveries.send(Ok(delivery));
         self.prefetch
             .admitted(size, consumers.intake().free())
             .then_some(Change { no_room: None })

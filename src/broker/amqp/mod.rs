@@ -69,7 +69,7 @@ use blocked::Blocked;
 use bytes::Bytes;
 use client::Connection;
 use connection::{AmqpThread, ConnectionRole, Connector, RESPONSE_TIMEOUT};
-use consume_task::{ConsumeTask, ConsumerChannel};
+use consume_task::{ConsumeTask, ConsumerChannel, DeliverySender};
 use error::BrokerError;
 use futures_util::FutureExt;
 use intake::PrefetchControl;
@@ -235,10 +235,7 @@ impl Amqp {
         }
     }
 
-    fn consume_task(
-        &self,
-        deliveries: mpsc::UnboundedSender<Result<Delivery<DeliveryHandle>, TransportError>>,
-    ) -> ConsumeTask {
+    fn consume_task(&self, deliveries: DeliverySender) -> ConsumeTask {
         ConsumeTask {
             connector: self.connector.clone(),
             queue: self.names.queue.clone(),
@@ -247,7 +244,6 @@ impl Amqp {
             refusal_timeout: self.settings.refusal_timeout,
             deliveries,
             stopping: self.stopping.clone(),
-            stopped: self.stopped.clone(),
             closing: self.closing.clone(),
             fatal: self.fatal.clone(),
             metrics: self.metrics.clone(),
@@ -367,7 +363,8 @@ impl Transport for Amqp {
             }
         }
         let (sender, deliveries) = mpsc::unbounded_channel();
-        let task = self.consume_task(sender);
+        let stopped = self.stopped.clone();
+        let task = self.consume_task(DeliverySender { sender, stopped });
         self.tasks.spawn_on(task.run(first), self.thread.handle());
         Ok(deliveries)
     }

@@ -58,6 +58,21 @@ pub(crate) fn streaming_client() -> Result<Client, HttpError> {
     finish(builder(Policy::none(), None)?)
 }
 
+/// Reads the trusted certificates if requests to this URL need them, on a thread that may wait for files. Without this, the first
+/// handshake reads them.
+///
+/// # Errors
+/// Returns an error if there are none.
+pub(crate) async fn prepare_for(url: &str) -> Result<(), HttpError> {
+    if !url.starts_with("https:") {
+        return Ok(());
+    }
+    match tokio::task::spawn_blocking(tls::load_certificates).await {
+        Ok(loaded) => loaded.map_err(|error| unusable(error.to_string())),
+        Err(panic) => Err(unusable(panic.to_string())),
+    }
+}
+
 /// Builds a client for requests that are never sent.
 pub(crate) fn idle_client() -> Client {
     tls::choose_cryptography();

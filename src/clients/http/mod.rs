@@ -43,7 +43,8 @@ mod tests;
 pub(crate) use address::{follow_base, is_below, join_path, request_label};
 pub(crate) use challenge::challenges;
 pub(crate) use client::{
-    TestClients, TestProxy, client, client_without_redirects, idle_client, streaming_client,
+    TestClients, TestProxy, client, client_without_redirects, idle_client, prepare_for,
+    streaming_client,
 };
 pub(crate) use error::{HttpError, reason, redacted_url};
 pub(crate) use error_body::{ErrorBody, ShownBody, error_message, is_code};

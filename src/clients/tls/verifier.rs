@@ -3,13 +3,13 @@
 use super::{TlsFileError, no_certificates};
 use crate::settings::TlsSettings;
 use rustls::{
-    DigitallySignedStruct, Error, SignatureScheme,
+    DigitallySignedStruct, Error, OtherError, SignatureScheme,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     crypto::CryptoProvider,
     pki_types::{CertificateDer, ServerName, UnixTime},
 };
 use rustls_platform_verifier::Verifier;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// Verifies with the system's certificates and others. Reading the system's takes ten milliseconds and two megabytes, and
 /// a step that only uses `http://` and `amqp://` needs none of them.
@@ -18,7 +18,14 @@ pub(super) struct LazyVerifier {
     extra: Vec<CertificateDer<'static>>,
     provider: Arc<CryptoProvider>,
     loaded: OnceLock<Verifier>,
+    /// Is held while the certificates are read, so that handshakes at the same moment read them once.
+    loading: Mutex<()>,
 }
+
+/// The system has no certificates that are trusted.
+#[derive(Debug, thiserror::Error)]
+#[error("no server is trusted: {0}")]
+pub(super) struct NoCertificates(String);
 
 impl LazyVerifier {
     /// Trusts the system's certificates and `extra`. If a variable names the files of the system's certificates, they are read
@@ -35,23 +42,41 @@ impl LazyVerifier {
             extra,
             provider,
             loaded: OnceLock::new(),
+            loading: Mutex::default(),
         };
         if !settings.system.is_empty() {
-            verifier
-                .loaded()
-                .map_err(|error| TlsFileError(format!("{error}; {}", no_certificates(settings))))?;
+            verifier.load(settings)?;
         }
         Ok(verifier)
     }
 
+    /// Reads the certificates now.
+    ///
+    /// # Errors
+    /// Returns an error that says what to do if there are none.
+    pub(super) fn load(&self, settings: &TlsSettings) -> Result<(), TlsFileError> {
+        let loaded = self.loaded().map(|_| ());
+        loaded.map_err(|error| TlsFileError(format!("{error}; {}", no_certificates(settings))))
+    }
+
     /// Reads the certificates, unless that is done. A failure is not kept: the next handshake reads them again.
-    fn loaded(&self) -> Result<&Verifier, Error> {
+    fn loaded(&self) -> Result<&Verifier, NoCertificates> {
         if let Some(verifier) = self.loaded.get() {
             return Ok(verifier);
         }
-        let verifier =
-            Verifier::new_with_extra_roots(self.extra.iter().cloned(), self.provider.clone())?;
+        let _loading = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(verifier) = self.loaded.get() {
+            return Ok(verifier);
+        }
+        let extra = self.extra.iter().cloned();
+        let verifier = Verifier::new_with_extra_roots(extra, self.provider.clone())
+            .map_err(|error| NoCertificates(error.to_string()))?;
         Ok(self.loaded.get_or_init(|| verifier))
+    }
+
+    fn verifier(&self) -> Result<&Verifier, Error> {
+        let other = |error| Error::Other(OtherError(Arc::new(error)));
+        self.loaded().map_err(other)
     }
 }
 
@@ -64,7 +89,7 @@ impl ServerCertVerifier for LazyVerifier {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        self.loaded()?.verify_server_cert(
+        self.verifier()?.verify_server_cert(
             end_entity,
             intermediates,
             server_name,
@@ -79,7 +104,8 @@ impl ServerCertVerifier for LazyVerifier {
         cert: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.loaded()?.verify_tls12_signature(message, cert, signed)
+        self.verifier()?
+            .verify_tls12_signature(message, cert, signed)
     }
 
     fn verify_tls13_signature(
@@ -88,7 +114,8 @@ impl ServerCertVerifier for LazyVerifier {
         cert: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.loaded()?.verify_tls13_signature(message, cert, signed)
+        self.verifier()?
+            .verify_tls13_signature(message, cert, signed)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

@@ -39,8 +39,10 @@ fn exactly_the_declared_variables_are_read() {
     let (traces, _) = TraceSettings::read(get);
     assert!(traces.is_some());
     component_path(get);
-    // Only the HTTP client reads it.
-    asked.borrow_mut().insert("NO_PROXY".to_owned());
+    // Only the HTTP client reads the one, and only a credential the other.
+    for elsewhere in ["NO_PROXY", "ELASTICIO_OAUTH_HTTP_HOSTS"] {
+        asked.borrow_mut().insert(elsewhere.to_owned());
+    }
     let declared: BTreeSet<_> = declared()
         .map(|variable| variable.name.to_owned())
         .collect();

@@ -57,6 +57,7 @@ fn name(arg: &Arg) -> String {
     let value = arg.get_value_names().map(|names| names[0].to_string());
     let value = value.unwrap_or_else(|| arg.get_id().to_string().to_uppercase());
     match arg.get_long() {
+        Some(long) if arg.is_require_equals_set() => format!("`--{long}[={value}]`"),
         Some(long) if arg.get_action().takes_values() => format!("`--{long} {value}`"),
         Some(long) => format!("`--{long}`"),
         None if arg.is_last_set() => format!("`-- {value}…`"),
@@ -90,7 +91,9 @@ fn the_page_of_commands_is_that_of_the_code() {
     ];
     for (title, program) in programs {
         write!(page, "\n## {title}\n\n{}\n", about(&program)).unwrap();
-        for command in program.get_subcommands() {
+        let shown = |command: &&Command| !command.is_hide_set();
+        for command in program.get_subcommands().filter(shown) {
+            assert!(!command.has_subcommands(), "{command:?} has commands too");
             let path = format!("{} {}", program.get_name(), command.get_name());
             write_command(&mut page, &path, command);
         }

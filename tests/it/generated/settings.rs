@@ -10,7 +10,7 @@ const INTRODUCTION: &str = "\
 Every environment variable that a component's process reads. This page is made of the table that the runtime reads by
 (`src/settings/variables.rs`).
 
-- An empty text counts as not set. Zero and negative numbers do too.
+- An empty text counts as not set. A number of zero or below does too.
 - Numbers are read as JavaScript's `parseInt` does. A flag is off if it is not set, empty or `false`; every other text turns it on.
 - A value that looks like a mistake is a warning in the log. A required variable that is missing, or one that cannot be used, ends
   the start; one message names them all.
@@ -30,6 +30,7 @@ fn value(variable: &Variable) -> String {
         Kind::Flag => "flag".to_owned(),
         Kind::Number("") => "number".to_owned(),
         Kind::Number(unit) => format!("number of {unit}"),
+        Kind::Port => "port, 1 to 65535; any other text ends the start".to_owned(),
         Kind::Size => "size".to_owned(),
         Kind::OneOf(texts) => {
             let texts: Vec<_> = texts.iter().map(|text| format!("`{text}`")).collect();

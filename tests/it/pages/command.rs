@@ -1,7 +1,7 @@
 //! One command: parsed by the program that it calls, if that is one of this repository.
 
 use super::{blocks::files, folders, root};
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use std::{collections::BTreeSet, fs};
 
 /// Programs of others. Nothing runs their commands.
@@ -48,14 +48,21 @@ fn parse(program: clap::Command, arguments: &[&str]) -> Result<(), String> {
     let Err(error) = program.try_get_matches_from(words) else {
         return Ok(());
     };
-    let is_open = |word: &&str| word.len() > 1 && word.chars().all(|c| c.is_ascii_uppercase());
+    let is_open = |value: &ContextValue| match value {
+        ContextValue::String(word) => {
+            word.len() > 1 && word.chars().all(|c| c.is_ascii_uppercase())
+        }
+        _ => false,
+    };
     match error.kind() {
         ErrorKind::DisplayHelp
         | ErrorKind::DisplayVersion
         | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => Ok(()),
         // Only the name of a command.
         ErrorKind::MissingRequiredArgument if arguments.len() == 1 => Ok(()),
-        ErrorKind::ValueValidation | ErrorKind::InvalidValue if arguments.iter().any(is_open) => {
+        ErrorKind::ValueValidation | ErrorKind::InvalidValue
+            if error.get(ContextKind::InvalidValue).is_some_and(is_open) =>
+        {
             Ok(())
         }
         _ => Err(error
@@ -131,7 +138,8 @@ fn script(path: &str, arguments: &[&str]) -> Result<(), String> {
     let text = fs::read_to_string(root().join(path)).map_err(|_| format!("there is no {path}"))?;
     let options = arguments.iter().take_while(|word| **word != "--");
     for option in options.filter_map(|word| word.strip_prefix("--")) {
-        if !text.contains(&format!("--{option}")) {
+        let mut words = text.split(|c: char| !c.is_alphanumeric() && c != '-');
+        if !words.any(|word| word.strip_prefix("--") == Some(option)) {
             return Err(format!("{path} has no option --{option}"));
         }
     }

@@ -57,6 +57,9 @@ fn problems(block: &Block) -> Problems {
 /// The page whose block is the code of an example, and the example.
 const OF_AN_EXAMPLE: (&str, &str) = ("README.md", "examples/hello/src/main.rs");
 
+/// The tags of a block that is compiled all the same.
+const COMPILED: [&str; 3] = ["no_run", "standalone_crate", "test_harness"];
+
 /// Whether the block is in an example, or `src/documentation.rs` has the page and the block is not left out of the tests.
 fn is_compiled(block: &Block) -> Result<(), String> {
     let read = |path: &str| fs::read_to_string(root().join(path)).unwrap();
@@ -65,7 +68,11 @@ fn is_compiled(block: &Block) -> Result<(), String> {
         let reason = || format!("is not the code of {}", OF_AN_EXAMPLE.1);
         return is_there.then_some(()).ok_or_else(reason);
     }
-    if block.tags.iter().any(|tag| tag == "ignore") {
+    if block
+        .tags
+        .iter()
+        .any(|tag| !COMPILED.contains(&tag.as_str()))
+    {
         return Err(format!(
             "is not compiled, because of its tags: {}",
             block.tags.join(",")
@@ -148,6 +155,9 @@ fn a_mistake_on_a_page_is_found() {
         ),
         (2, "```sh\nscripts/no-such-script\n```"),
         (2, "```sh\nscripts/faults --no-such-option\n```"),
+        (2, "```sh\nscripts/faults --qui\n```"),
+        (2, "```sh\nemulator run --function NAME --protocol 9\n```"),
+        (1, "```rust,compile_fail\nlet x: u8 = ();\n```"),
         (2, "```sh\necho a | frobnicate\n```"),
         (2, "```sh\nemulator run --message 'a\n```"),
     ] {

@@ -53,6 +53,24 @@ async fn a_panic_of_the_publishing_task_ends_the_process() {
 }
 
 #[tokio::test]
+async fn a_panic_of_the_consuming_task_ends_the_process() {
+    let (sender, mut deliveries) = mpsc::unbounded_channel();
+    let stopped = CancellationToken::new();
+    let task_stopped = stopped.clone();
+    let consuming = tokio::spawn(async move {
+        let _deliveries = DeliverySender {
+            sender,
+            stopped: task_stopped,
+        };
+        panic!("a bug");
+    });
+    assert!(consuming.await.unwrap_err().is_panic());
+    let error = deliveries.recv().await.unwrap().err().unwrap();
+    assert!(error.to_string().contains("panic"));
+    assert!(deliveries.recv().await.is_none() && stopped.is_cancelled());
+}
+
+#[tokio::test]
 async fn closing_with_a_silent_broker_is_bounded() {
     let world = World::new().await;
     let amqp = world.connect().await;
