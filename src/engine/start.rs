@@ -116,7 +116,7 @@ pub(super) async fn run_step(
     };
     let prepared = async { anyhow::Ok(http::prepare_for(&api.uri).await?) };
     let (transport, ()) = tokio::select! {
-        ready = async { tokio::try_join!(connecting, prepared) } => ready?,
+        ready = Box::pin(async { tokio::try_join!(connecting, prepared) }) => ready?,
         () = stopping.cancelled() => return Ok(()),
     };
     let lock = run

@@ -55,7 +55,7 @@ use crate::{
         finished_log::LogReader,
         message_memory::MessageMemory,
         transport::{
-            ConfirmSender, Deliveries, Delivery, Publication, PublishError, PublishErrorKind,
+            ConfirmSender, Deliveries, Publication, PublishError, PublishErrorKind,
             ReboundLimitExceeded, Route, SettleOutcome, Transport, TransportError, Verdict,
         },
     },
