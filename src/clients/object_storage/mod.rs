@@ -109,7 +109,7 @@ pub struct StoredFile {
 pub struct ObjectStorageError {
     operation: String,
     reason: String,
-    /// A later attempt can succeed, and may store or read the attachment once more.
+    /// A later attempt can succeed, and repeats nothing that has had an effect.
     transient: bool,
     too_large: bool,
     no_memory: Option<NoMemory>,
@@ -128,16 +128,17 @@ impl ObjectStorageError {
 }
 
 impl ObjectStorageError {
-    /// The call of a module for an attachment failed.
-    fn of_attachment(operation: &str, error: &HttpError) -> Self {
+    /// An attachment could not be read.
+    fn of_download(operation: &str, error: &HttpError) -> Self {
         Self {
             transient: error.is_transient(),
             ..Self::new(operation, error.without_contents())
         }
     }
 
-    /// Returns true if a later attempt can succeed: the server could not be reached, or answered with 408, 425, 429 or 5xx. If a
-    /// module fails with such an error, its message is delivered again later.
+    /// Returns true if an attachment could not be read, and a later attempt can succeed: the server could not be reached, or
+    /// answered with 408, 425, 429 or 5xx. If a module fails with such an error, its message is delivered again later. A failed
+    /// upload is never one: the stream that it sent may have failed, and the module may have done something before it.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         self.transient
@@ -206,8 +207,7 @@ impl ObjectStorage {
         body: impl Into<Body>,
         content_type: &str,
     ) -> Result<StoredFile, ObjectStorageError> {
-        const STORING: &str = "storing an attachment";
-        let failed = |reason: String| ObjectStorageError::new(STORING, reason);
+        let failed = |reason: String| ObjectStorageError::new("storing an attachment", reason);
         let body = body.into();
         let in_memory = body.as_bytes().map(Bytes::copy_from_slice);
         let size = in_memory.as_ref().map(|bytes| bytes.len() as u64);
@@ -230,7 +230,7 @@ impl ObjectStorage {
         };
         let stored = body
             .and_then(|body| body.json::<UploadResponse>())
-            .map_err(|e| ObjectStorageError::of_attachment(STORING, &e))?;
+            .map_err(|e| failed(e.without_contents()))?;
         let size = size.or(stored.content_length);
         let url = format!(
             "{}?storage_type=maester",
@@ -266,7 +266,7 @@ impl ObjectStorage {
                 })
             });
             let response = response.await;
-            let response = response.map_err(|e| ObjectStorageError::of_attachment(FETCHING, &e))?;
+            let response = response.map_err(|e| ObjectStorageError::of_download(FETCHING, &e))?;
             if !response.status().is_redirection() {
                 return Ok(response);
             }

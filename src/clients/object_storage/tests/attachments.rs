@@ -220,7 +220,7 @@ async fn a_failed_download_names_host_and_status_and_whether_to_try_again() {
         "{error}"
     );
     let error = refused.upload("a", "text/plain").await.unwrap_err();
-    assert!(error.is_transient(), "{error}");
+    assert!(!error.is_transient(), "{error}");
     let error = refused.download("no URL").await.unwrap_err();
     assert!(!error.is_transient(), "{error}");
 }
