@@ -72,7 +72,9 @@ fn a_new_component_is_complete() {
     assert!(choices.contains("\"item-1\": \"Item 1\""), "{choices}");
 
     has_nothing_to_report(&folder);
-    super::compose::flow(&target().join("debug").join(NAME));
+    let binary = target().join("debug").join(NAME);
+    super::compose::flow(&binary);
+    super::image::is_accepted(&binary, &folder);
 }
 
 /// Clippy takes the place of the compiler for the component alone: `cargo clippy` would check all dependencies, and has nothing of

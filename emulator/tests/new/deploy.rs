@@ -82,6 +82,9 @@ fn kubernetes_step() -> Environment {
     environment
 }
 
+/// Read from the environment when a request with a token is sent, and not with the settings.
+const HTTP_HOSTS: &str = "ELASTICIO_OAUTH_HTTP_HOSTS";
+
 /// The settings that the runtime reads from an environment. Nothing may be missing, doubtful, or unknown to it.
 fn settings(environment: &Environment) -> Settings {
     let asked = std::cell::RefCell::new(Vec::new());
@@ -96,7 +99,8 @@ fn settings(environment: &Environment) -> Settings {
         .keys()
         .filter(|name| name.starts_with("ELASTICIO_"))
     {
-        assert!(asked.contains(name), "nothing reads {name}");
+        let is_read = asked.contains(name) || name == HTTP_HOSTS;
+        assert!(is_read, "nothing reads {name}");
     }
     let descriptor: Json = serde_json::from_str(&template("component.json")).unwrap();
     for name in descriptor["envVars"].as_object().unwrap().keys() {
@@ -202,6 +206,61 @@ fn the_responses_of_compose_are_the_configuration_of_the_steps() {
     for (path, body) in &responses {
         assert!(serde_json::from_str::<Json>(body).is_ok(), "{path}");
     }
+}
+
+/// The test of the flow replaces the hosts by this machine, which needs no permission.
+#[test]
+fn the_steps_of_compose_may_send_tokens_to_their_hosts() {
+    let responses: Vec<String> = platform_conf().into_values().collect();
+    for step in compose_steps() {
+        let allowed: Vec<&str> = step[HTTP_HOSTS].split(',').collect();
+        let addresses = step.iter().filter(|(name, _)| name.starts_with("API_"));
+        let addresses = addresses.map(|(_, address)| address.clone());
+        let mut count = 0;
+        for text in addresses.chain(responses.iter().cloned()) {
+            for rest in text.split("http://").skip(1) {
+                let host = rest.split(['/', ':', '"']).next().unwrap();
+                assert!(allowed.contains(&host), "{host} is not in {HTTP_HOSTS}");
+                count += 1;
+            }
+        }
+        assert_eq!(count, 4);
+    }
+}
+
+/// A shell that is process 1 has no default action for SIGTERM.
+#[test]
+fn the_schedule_of_compose_ends_at_once() {
+    assert_eq!(
+        yaml("deploy/compose.yaml")["services"]["schedule"]["init"],
+        true
+    );
+}
+
+#[test]
+fn files_with_tokens_are_ignored() {
+    let readme = template("README.md");
+    let config = readme.split("login --config ").nth(1).unwrap();
+    let config = config.split('`').next().unwrap();
+    assert!(config.ends_with(".secret.json"), "{config}");
+    assert!(template("gitignore.template").contains("*.secret.json\n"));
+
+    // The image gets what is listed, and nothing else.
+    let ignored = template("dockerignore.template");
+    let mut patterns = ignored.lines().filter(|line| !line.starts_with('#'));
+    assert_eq!(patterns.next(), Some("*"));
+    let named: Vec<&str> = patterns.filter(|line| line.starts_with('!')).collect();
+    assert_eq!(
+        named,
+        [
+            "!Cargo.lock",
+            "!Cargo.toml",
+            "!component.json",
+            "!schemas",
+            "!src"
+        ]
+    );
+    assert!(ignored.ends_with("\n**/*.secret.json\n"), "{ignored}");
 }
 
 /// The message that the service `schedule` sends, and its routing key.

@@ -4,6 +4,7 @@ mod built;
 mod compose;
 mod deploy;
 mod errors;
+mod image;
 mod sources;
 mod tutorial;
 

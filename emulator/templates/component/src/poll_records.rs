@@ -28,8 +28,10 @@ struct Records {
     records: Vec<Record>,
 }
 
-/// How far polling has come: the time of the last change, and the records that changed at that time. Records that change
-/// at the same instant are neither missed nor emitted twice.
+/// How far polling has come: the time of the last change, and the records that changed at that time, as they were then. Records
+/// that change at the same instant are neither missed nor emitted twice, also if one changes again within it.
+///
+/// Times are compared as text: the API writes all of them in UTC with whole seconds, such as `2026-01-31T12:00:00Z`.
 #[derive(Clone, Default, Deserialize, Serialize)]
 pub struct Position {
     time: String,
@@ -74,8 +76,8 @@ impl Trigger for PollRecords {
                     seen: Fingerprints::default(),
                 };
             }
-            let id = Fingerprint::of(&record.id.to_string());
-            if position.seen.insert(id) {
+            let content = Fingerprint::of(&serde_json::to_string(&record)?);
+            if position.seen.insert(content) {
                 cx.data(&record).await?;
             }
         }

@@ -81,9 +81,17 @@ async fn each_record_is_emitted_once() {
 
     let same_instant = json!({ "id": 6, "name": "Nut", "updated_at": "2026-01-31T11:00:00Z" });
     let last = json!({ "id": 5, "name": "Record 5", "updated_at": "2026-01-31T11:00:00Z" });
-    provider.set_records([last, same_instant.clone()]);
+    provider.set_records([last.clone(), same_instant.clone()]);
     let second = poll(snapshot.clone()).await;
     assert_eq!(second.data::<Value>(), [same_instant]);
+    let Some(Event::Snapshot(snapshot)) = second.events.last() else {
+        panic!("the last event is no snapshot");
+    };
+
+    let renamed = json!({ "id": 6, "name": "Wing nut", "updated_at": "2026-01-31T11:00:00Z" });
+    provider.set_records([last, renamed.clone()]);
+    let third = poll(snapshot.clone()).await;
+    assert_eq!(third.data::<Value>(), [renamed]);
 }
 
 #[tokio::test]
