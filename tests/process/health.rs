@@ -28,12 +28,13 @@ async fn a_step_is_live_and_ready_while_it_consumes_its_queue() {
 
     rig.emulator.broker().refuse_connections(true);
     rig.emulator.broker().drop_connections();
-    let missing = health.until_status("/readyz", 503).await;
+    health.until_status("/readyz", 503).await;
     assert_eq!(asked(&rig, &[]).await.0, 0);
     let (status, said) = asked(&rig, &["--ready"]).await;
     assert_eq!(status, 1);
+    // Which connections are away differs from one moment to the next.
     assert!(
-        said.contains("says 503") && said.contains(missing.trim_end()),
+        said.contains("says 503: ") && said.contains(" broker "),
         "{said}"
     );
 

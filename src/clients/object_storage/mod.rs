@@ -129,7 +129,7 @@ impl ObjectStorageError {
 
 impl ObjectStorageError {
     /// An attachment could not be read.
-    fn of_download(operation: &str, error: &HttpError) -> Self {
+    fn of_fetch(operation: &str, error: &HttpError) -> Self {
         Self {
             transient: error.is_transient(),
             ..Self::new(operation, error.without_contents())
@@ -266,7 +266,7 @@ impl ObjectStorage {
                 })
             });
             let response = response.await;
-            let response = response.map_err(|e| ObjectStorageError::of_download(FETCHING, &e))?;
+            let response = response.map_err(|e| ObjectStorageError::of_fetch(FETCHING, &e))?;
             if !response.status().is_redirection() {
                 return Ok(response);
             }
