@@ -3,8 +3,9 @@
 use anyhow::{Context, ensure};
 use serde::Deserialize;
 use std::{
+    io,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Command, Output, Stdio},
 };
 
 /// This package.
@@ -14,17 +15,17 @@ const BINARY: &str = "emulator";
 
 /// What cargo says about the workspace.
 #[derive(Deserialize)]
-struct Metadata {
-    packages: Vec<Package>,
+pub(crate) struct Metadata {
+    pub(crate) packages: Vec<Package>,
     workspace_default_members: Vec<String>,
-    workspace_root: PathBuf,
+    pub(crate) workspace_root: PathBuf,
 }
 
 #[derive(Deserialize)]
-struct Package {
+pub(crate) struct Package {
     id: String,
-    name: String,
-    manifest_path: PathBuf,
+    pub(crate) name: String,
+    pub(crate) manifest_path: PathBuf,
 }
 
 /// Cargo's message about a file that it has built.
@@ -123,8 +124,18 @@ pub(crate) fn source_folders() -> Vec<PathBuf> {
 }
 
 fn metadata() -> Option<Metadata> {
-    let metadata = answer(&["metadata", "--no-deps", "--format-version", "1"])?;
-    serde_json::from_str(&metadata).ok()
+    let output = ask_metadata(None).ok()?;
+    serde_json::from_slice(&output.stdout).ok()
+}
+
+/// Asks cargo for the [`Metadata`] of a manifest's workspace, or of the current folder's.
+pub(crate) fn ask_metadata(manifest: Option<&Path>) -> io::Result<Output> {
+    let mut command = cargo();
+    command.args(["metadata", "--no-deps", "--format-version", "1"]);
+    if let Some(manifest) = manifest {
+        command.arg("--manifest-path").arg(manifest);
+    }
+    command.stdin(Stdio::null()).output()
 }
 
 /// The package that a `cargo run` names.

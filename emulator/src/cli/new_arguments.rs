@@ -46,7 +46,7 @@ impl NewArgs {
         };
         let source = match (self.path, self.git, self.registry) {
             (Some(folder), ..) => Some(Source::Path(Checkout::find(&folder)?)),
-            (_, Some(url), _) => Some(Source::Git { url, version }),
+            (_, Some(url), _) => Some(Source::git(url, version)?),
             (.., Some(version)) => Some(Source::Registry(version)),
             _ => None,
         };

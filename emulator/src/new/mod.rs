@@ -28,7 +28,8 @@ pub(crate) struct NewPlan {
     pub(crate) source: Option<Source>,
 }
 
-/// Writes the component, and prints what to do with it. If anything fails, nothing is left.
+/// Writes the component, and prints what to do with it. If anything fails, nothing is written; if the process is killed, a
+/// hidden folder can stay, which is no obstacle for the next one.
 pub(crate) fn create(plan: NewPlan) -> anyhow::Result<()> {
     let NewPlan {
         name,
@@ -48,7 +49,7 @@ pub(crate) fn create(plan: NewPlan) -> anyhow::Result<()> {
         let to = staging.path().join("Cargo.lock");
         fs::copy(&lock, to).with_context(|| format!("copying {}", lock.display()))?;
     }
-    resolve(staging.path(), &source)?;
+    resolve(&staging.path(), &source)?;
     staging.finish()?;
     print_next_steps(&name, &folder, &source);
     Ok(())

@@ -22,6 +22,9 @@ const CRATES: [&str; 14] = [
     "tokio",
 ];
 
+/// Folders in which cargo builds: it refuses a binary of such a name.
+const FOLDERS: [&str; 4] = ["build", "deps", "examples", "incremental"];
+
 /// A name that all of them allow.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct ComponentName(String);
@@ -33,6 +36,8 @@ impl ComponentName {
             format!("it has more than {MAX_LENGTH} characters")
         } else if CRATES.contains(&name) {
             "that is the name of a crate that it is built with".to_owned()
+        } else if FOLDERS.contains(&name) {
+            "that is the name of a folder in which cargo builds".to_owned()
         } else if is_keyword(name) {
             "that is a word of Rust".to_owned()
         } else if !name.starts_with(|c: char| c.is_ascii_lowercase()) {
@@ -71,7 +76,7 @@ fn is_allowed(c: char) -> bool {
     c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-'
 }
 
-/// The words that cargo refuses as the name of a package with a binary.
+/// The keywords of Rust, which cargo refuses as the name of a package.
 fn is_keyword(name: &str) -> bool {
     const KEYWORDS: &str = "abstract as async await become box break const continue crate do dyn else enum extern false \
         final fn for gen if impl in let loop macro match mod move mut override priv pub ref return self static struct super \
@@ -122,6 +127,7 @@ mod tests {
             ),
             ("acme-", "it must not end with a hyphen; try acme"),
             ("serde", "that is the name of a crate that it is built with"),
+            ("deps", "that is the name of a folder in which cargo builds"),
             ("match", "that is a word of Rust"),
             (
                 &"a".repeat(MAX_LENGTH + 1),

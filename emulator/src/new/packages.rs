@@ -1,12 +1,11 @@
 //! The packages of a checkout that a component depends on.
 
-use crate::{cargo::cargo, input::InputError};
-use anyhow::Context;
-use serde::Deserialize;
-use std::{
-    path::{Path, PathBuf},
-    process::Stdio,
+use crate::{
+    cargo::{Metadata, ask_metadata},
+    input::InputError,
 };
+use anyhow::Context;
+use std::path::{Path, PathBuf};
 
 pub(crate) const SAILOR: &str = "elasticio-sailor";
 /// This package.
@@ -22,18 +21,6 @@ pub(crate) struct Checkout {
     pub(crate) emulator: PathBuf,
 }
 
-#[derive(Deserialize)]
-struct Metadata {
-    packages: Vec<Package>,
-    workspace_root: PathBuf,
-}
-
-#[derive(Deserialize)]
-struct Package {
-    name: String,
-    manifest_path: PathBuf,
-}
-
 impl Checkout {
     /// Asks cargo for the packages of the workspace in a folder.
     pub(crate) fn find(folder: &Path) -> anyhow::Result<Self> {
@@ -44,18 +31,7 @@ impl Checkout {
                 format!("{shown} has no Cargo.toml: name a checkout of the repository of {SAILOR}");
             return Err(InputError::new(text).into());
         }
-        let output = cargo()
-            .args([
-                "metadata",
-                "--no-deps",
-                "--format-version",
-                "1",
-                "--manifest-path",
-            ])
-            .arg(&manifest)
-            .stdin(Stdio::null())
-            .output()
-            .context(CARGO_MISSING)?;
+        let output = ask_metadata(Some(&manifest)).context(CARGO_MISSING)?;
         if !output.status.success() {
             let why = String::from_utf8_lossy(&output.stderr);
             let text = format!(
@@ -80,10 +56,24 @@ impl Checkout {
             })
         };
         let (sailor, emulator) = (of(SAILOR)?, of(EMULATOR)?);
+        if !is_plain(&metadata.workspace_root) {
+            let text = format!(
+                "the path {:?} has a quote, a backslash, `$` or a control character, which the Dockerfile and the commands of a \
+                 component cannot have: move the checkout, or take --git",
+                metadata.workspace_root
+            );
+            return Err(InputError::new(text).into());
+        }
         Ok(Self {
             sailor,
             emulator,
             root: metadata.workspace_root,
         })
     }
+}
+
+/// Whether a path means the same in a Dockerfile, in quotes of a shell and in JSON.
+fn is_plain(path: &Path) -> bool {
+    let is_special = |c: char| matches!(c, '\'' | '"' | '\\' | '$') || c.is_control();
+    path.to_str().is_some_and(|text| !text.contains(is_special))
 }

@@ -2,6 +2,7 @@
 
 use super::packages::{Checkout, EMULATOR};
 use crate::input::InputError;
+use reqwest::Url;
 use serde_json::Value;
 use std::{
     fmt, fs,
@@ -41,13 +42,24 @@ impl Source {
             return installed.source();
         }
         let built_in = Path::new(env!("CARGO_MANIFEST_DIR"));
-        if let Ok(checkout) = Checkout::find(built_in) {
-            return Ok(Self::Path(checkout));
+        if built_in.join("Cargo.toml").is_file() {
+            return Ok(Self::Path(Checkout::find(built_in)?));
         }
         let text = format!(
             "it is not known where {EMULATOR} comes from: say it with --path DIR, --git URL or --registry"
         );
         Err(InputError::new(text).into())
+    }
+
+    /// A Git repository. A user and a password in its URL are refused: they would get into Cargo.toml.
+    pub(crate) fn git(url: String, version: GitVersion) -> Result<Self, InputError> {
+        if has_login(&url) {
+            return Err(InputError::new(
+                "the URL of the repository has a user or a password, which would get into Cargo.toml: name it without them with \
+                 --git URL, and let a credential helper of Git give them",
+            ));
+        }
+        Ok(Self::Git { url, version })
     }
 
     /// The members of the runtime's dependency in Cargo.toml, and those of the emulator's.
@@ -98,9 +110,19 @@ impl Source {
 #[derive(Debug, PartialEq)]
 enum Installed {
     Path(PathBuf),
-    Git { url: String, commit: String },
+    Git {
+        url: String,
+        commit: String,
+    },
     Registry(String),
+    /// A place that no component can name, such as another registry: crates.io may have a package of the same name.
+    Other,
 }
+
+const CRATES_IO: [&str; 2] = [
+    "registry+https://github.com/rust-lang/crates.io-index",
+    "sparse+https://index.crates.io/",
+];
 
 impl Installed {
     /// Reads cargo's list of installed programs. A key of it is `name version (kind+url#commit)`.
@@ -108,28 +130,42 @@ impl Installed {
         let mut installs = record["installs"].as_object()?.keys();
         let rest = installs.find_map(|install| install.strip_prefix(&format!("{EMULATOR} ")))?;
         let (version, id) = rest.split_once(" (")?;
-        let (kind, url) = id.strip_suffix(')')?.split_once('+')?;
-        match kind {
-            "path" => Some(Self::Path(PathBuf::from(url.strip_prefix("file://")?))),
-            "git" => {
-                let (url, commit) = url.split_once('#')?;
-                let url = url.split('?').next()?.to_owned();
-                let commit = commit.to_owned();
-                Some(Self::Git { url, commit })
-            }
-            "registry" | "sparse" => Some(Self::Registry(version.to_owned())),
-            _ => None,
+        let id = id.strip_suffix(')')?;
+        if CRATES_IO.contains(&id) {
+            return Some(Self::Registry(version.to_owned()));
         }
+        Some(
+            Self::path(id)
+                .or_else(|| Self::git(id))
+                .unwrap_or(Self::Other),
+        )
+    }
+
+    fn path(id: &str) -> Option<Self> {
+        let url = Url::parse(id.strip_prefix("path+")?).ok()?;
+        url.to_file_path().ok().map(Self::Path)
+    }
+
+    fn git(id: &str) -> Option<Self> {
+        let (url, commit) = id.strip_prefix("git+")?.split_once('#')?;
+        Some(Self::Git {
+            url: url.split('?').next()?.to_owned(),
+            commit: commit.to_owned(),
+        })
     }
 
     fn source(self) -> anyhow::Result<Source> {
         Ok(match self {
             Self::Path(folder) => Source::Path(Checkout::find(&folder)?),
-            Self::Git { url, commit } => Source::Git {
-                url,
-                version: GitVersion::Rev(commit),
-            },
+            Self::Git { url, commit } => Source::git(url, GitVersion::Rev(commit))?,
             Self::Registry(version) => Source::Registry(version),
+            Self::Other => {
+                let text = format!(
+                    "cargo has installed {EMULATOR} from a place that a component cannot name, such as a registry other than \
+                     crates.io: say it with --git URL or --path DIR"
+                );
+                return Err(InputError::new(text).into());
+            }
         })
     }
 }
@@ -148,6 +184,14 @@ impl fmt::Display for Source {
             Self::Registry(version) => write!(f, "crates.io in version {version}"),
         }
     }
+}
+
+/// Whether a URL has a password, or a user that is not only the account of SSH.
+fn has_login(url: &str) -> bool {
+    Url::parse(url).is_ok_and(|url| {
+        let is_web = matches!(url.scheme(), "http" | "https");
+        url.password().is_some() || is_web && !url.username().is_empty()
+    })
 }
 
 /// A text in TOML, whose escapes are those of JSON.
@@ -185,15 +229,58 @@ mod tests {
                 Some(git("file:///src", "12ab")),
             ),
             (
-                "registry+https://host/index",
-                Some(Installed::Registry("0.1.0".into())),
+                "path+file:///my%20src/gr%C3%B6%C3%9Fe",
+                Some(Installed::Path("/my src/größe".into())),
             ),
-            ("something new", None),
+            ("path+something", Some(Installed::Other)),
+            (CRATES_IO[0], Some(Installed::Registry("0.1.0".into()))),
+            (CRATES_IO[1], Some(Installed::Registry("0.1.0".into()))),
+            ("registry+https://host/index", Some(Installed::Other)),
+            ("sparse+https://host/index/", Some(Installed::Other)),
+            ("something new", Some(Installed::Other)),
         ] {
             assert_eq!(read(id), expected, "{id}");
         }
         assert_eq!(Installed::read(&json!({ "installs": {} })), None);
         assert_eq!(Installed::read(&json!([])), None);
+    }
+
+    #[test]
+    fn another_registry_is_not_taken_for_crates_io() {
+        let error = Installed::Other.source().unwrap_err().to_string();
+        assert!(
+            error.contains("say it with --git URL or --path DIR"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_login_does_not_get_into_the_manifest() {
+        for url in [
+            "https://token@host/a.git",
+            "https://user:hunter2@host/a.git",
+            "http://:hunter2@host/a",
+            "ssh://git:hunter2@host/a.git",
+        ] {
+            let error = Source::git(url.into(), GitVersion::Default).unwrap_err();
+            let error = error.to_string();
+            assert!(error.contains("credential helper"), "{url}: {error}");
+            assert!(
+                !error.contains("hunter2") && !error.contains("token"),
+                "{error}"
+            );
+        }
+        for url in [
+            "https://host/a.git",
+            "ssh://git@host/a.git",
+            "git@host:a.git",
+            "file:///a",
+        ] {
+            assert!(
+                Source::git(url.into(), GitVersion::Default).is_ok(),
+                "{url}"
+            );
+        }
     }
 
     #[test]

@@ -355,8 +355,13 @@ fn the_objects_of_kubernetes_name_each_other() {
         trigger["queueName"].as_str(),
         Some(&*environment["ELASTICIO_LISTEN_MESSAGES_ON"])
     );
-    let address = trigger["hostFromEnv"].as_str().unwrap();
-    assert!(environment[address].starts_with("amqp://"), "{address}");
+    let address = &environment[trigger["hostFromEnv"].as_str().unwrap()];
+    assert!(address.starts_with("amqp://"), "{address}");
+    // KEDA resolves the name in its own namespace.
+    assert!(address.contains(".svc.cluster.local:"), "{address}");
+    // It would count only for the way to 0 replicas.
+    assert_eq!(scaled["spec"]["minReplicaCount"], 1);
+    assert!(scaled["spec"]["cooldownPeriod"].is_null());
 }
 
 /// The container's security context: what a restricted namespace asks for, and nothing that the component needs.
@@ -368,6 +373,12 @@ fn the_step_of_kubernetes_has_no_rights() {
         container(&deployment),
     );
     assert_eq!(pod["securityContext"]["runAsNonRoot"], true);
+    // For that, the image's user has to be a number. OpenShift chooses the user, so the manifest names none.
+    let dockerfile = template("Dockerfile");
+    let user = dockerfile.lines().rfind(|line| line.starts_with("USER "));
+    let user = user.unwrap().strip_prefix("USER ").unwrap();
+    let mut ids = user.split(':').map(|id| id.parse::<u32>().unwrap());
+    assert!(ids.all(|id| id != 0), "{user}");
     assert_eq!(pod["automountServiceAccountToken"], false);
     let context = &container["securityContext"];
     assert_eq!(context["readOnlyRootFilesystem"], true);

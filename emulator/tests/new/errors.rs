@@ -99,6 +99,40 @@ fn a_source_that_cargo_cannot_find_leaves_nothing() {
 }
 
 #[test]
+fn a_checkout_that_cannot_be_quoted_is_refused() {
+    let (folder, checkout) = (TempDir::new().unwrap(), checkout());
+    for name in ["it's", "a\"b", "a$HOME"] {
+        let moved = checkout.path().join(name);
+        fs::create_dir(&moved).unwrap();
+        for file in ["src", "emulator", "Cargo.toml"] {
+            let copied = std::process::Command::new("cp")
+                .arg("-r")
+                .arg(checkout.path().join(file))
+                .arg(&moved)
+                .status();
+            assert!(copied.unwrap().success());
+        }
+        let error = refused(&folder, &["acme", "--path", moved.to_str().unwrap()], 2);
+        assert!(
+            error.contains("move the checkout, or take --git"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn a_password_in_the_address_of_a_repository_is_refused() {
+    let folder = TempDir::new().unwrap();
+    let error = refused(
+        &folder,
+        &["acme", "--git", "https://user:hunter2@host.example/a.git"],
+        2,
+    );
+    assert!(error.contains("credential helper"), "{error}");
+    assert!(!error.contains("hunter2"), "{error}");
+}
+
+#[test]
 fn an_empty_folder_stays_when_the_component_cannot_be_written() {
     let folder = TempDir::new().unwrap();
     refused(&folder, &["acme", "--folder", ".", "--registry=999.0.0"], 1);

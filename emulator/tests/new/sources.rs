@@ -53,8 +53,31 @@ fn a_path_becomes_absolute_and_gives_its_versions() {
     );
     let copy = format!("COPY --from=sailor [\".\", \"{}\"]", root.display());
     assert!(dockerfile.contains(&copy), "{dockerfile}");
-    let build = format!("--build-context sailor='{}' -t acme .", root.display());
-    assert!(dockerfile.contains(&build), "{dockerfile}");
+    let context = format!("--build-context sailor='{}' ", root.display());
+    let mut count = 0;
+    for file in ["Dockerfile", "README.md", "deploy/compose.yaml"] {
+        let text = fs::read_to_string(folder.path().join(file)).unwrap();
+        for line in text.lines().filter(|line| line.contains("docker build ")) {
+            assert!(line.contains(&context), "{file}: {line}");
+            count += 1;
+        }
+    }
+    assert_eq!(count, 3);
+}
+
+#[test]
+fn a_checkout_with_a_space_and_an_umlaut_is_written_everywhere() {
+    let (folder, checkout) = (TempDir::new().unwrap(), checkout());
+    let moved = checkout.path().join("my größe");
+    fs::create_dir(&moved).unwrap();
+    for name in ["src", "emulator", "Cargo.toml"] {
+        fs::rename(checkout.path().join(name), moved.join(name)).unwrap();
+    }
+    let path = moved.to_str().unwrap();
+    let outcome = new(folder.path(), ["acme", "--path", path]);
+    assert_eq!(outcome.status, 0, "{}", outcome.stderr);
+    let lock = fs::read_to_string(folder.path().join("acme/Cargo.lock")).unwrap();
+    assert!(lock.contains("elasticio-sailor"), "{lock}");
 }
 
 #[test]
