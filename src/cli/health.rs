@@ -63,16 +63,16 @@ fn get(port: u16, path: &str, limit: Duration) -> io::Result<String> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let mut stream = TcpStream::connect_timeout(&address, limit)?;
     stream.set_write_timeout(Some(left()?))?;
-    write!(
-        stream,
-        "GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"
-    )?;
+    let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes())?;
     let (mut response, mut part) = (Vec::new(), [0; 1024]);
     while response.len() < MAX_RESPONSE {
         stream.set_read_timeout(Some(left()?))?;
-        match stream.read(&mut part)? {
-            0 => break,
-            length => response.extend_from_slice(&part[..length]),
+        match stream.read(&mut part) {
+            Ok(0) => break,
+            Ok(length) => response.extend_from_slice(&part[..length]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
         }
     }
     Ok(String::from_utf8_lossy(&response).into_owned())
@@ -89,10 +89,13 @@ mod tests {
         let port = listener.local_addr().unwrap().port();
         let server = thread::spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
-            let mut request = [0; 1024];
-            let length = stream.read(&mut request).unwrap();
+            let (mut request, mut part) = (String::new(), [0; 1024]);
+            while !request.ends_with("\r\n\r\n") {
+                let length = stream.read(&mut part).unwrap();
+                request += str::from_utf8(&part[..length]).unwrap();
+            }
             stream.write_all(answer.as_bytes()).unwrap();
-            String::from_utf8_lossy(&request[..length]).into_owned()
+            request
         });
         let response = ask(port, path, HEALTH_TIMEOUT);
         assert!(

@@ -248,7 +248,7 @@ impl Component {
     /// Returns every schema in component.json.
     pub(crate) fn schemas(&self) -> impl Iterator<Item = SchemaPair<'_>> {
         self.declared()
-            .filter(|(_, name, _)| !self.metadata.contains_key(name.as_str()))
+            .filter(|(_, _, function)| !has_dynamic_metadata(function))
             .flat_map(|(_, name, function)| self.schemas_of(name, function))
     }
 

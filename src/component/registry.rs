@@ -319,7 +319,9 @@ impl Component {
     /// ```
     #[must_use]
     pub fn oauth2(mut self, oauth2: OAuth2) -> Self {
-        self.oauth2 = Some(oauth2);
+        if self.oauth2.replace(oauth2).is_some() {
+            self.twice.push("the OAuth2 credential".to_owned());
+        }
         self
     }
 

@@ -110,13 +110,8 @@ pub(super) async fn run_step(
         object_storage,
         webhook_uri,
     };
-    let connecting = async {
-        let connected = Amqp::connect(&run.amqp, metrics.clone()).await;
-        connected.context("connecting to the broker")
-    };
-    let prepared = async { anyhow::Ok(http::prepare_for(&api.uri).await?) };
-    let (transport, ()) = tokio::select! {
-        ready = Box::pin(async { tokio::try_join!(connecting, prepared) }) => ready?,
+    let transport = tokio::select! {
+        connected = Amqp::connect(&run.amqp, metrics.clone()) => connected.context("connecting to the broker")?,
         () = stopping.cancelled() => return Ok(()),
     };
     let lock = run
@@ -292,6 +287,7 @@ impl StepStart {
         component: anyhow::Result<&Component>,
         session: Option<&Session>,
     ) -> anyhow::Result<PreparedStep> {
+        self.platform.load_certificates().await?;
         let account = AccountClient::of_step(self.platform.clone()).await?;
         let component = component?;
         component.check_environment(settings::environment)?;

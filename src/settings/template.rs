@@ -3,7 +3,7 @@
 
 use reqwest::Url;
 use serde_json::Value;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 /// Hosts that may get tokens and secrets over plain HTTP, such as a provider behind the same firewall.
 pub(crate) const HTTP_HOSTS: &str = super::variables::OAUTH_HTTP_HOSTS.name;
@@ -170,21 +170,50 @@ fn stays_inside_its_part(before: &str, value: &str) -> bool {
 
 /// The hosts of [`HTTP_HOSTS`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct PlainHosts(Vec<String>);
+pub(crate) struct PlainHosts(Vec<PlainHost>);
+
+/// A host, on one port or on all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct PlainHost {
+    host: String,
+    port: Option<u16>,
+}
+
+impl PlainHost {
+    /// Reads a host as it stands in a URL, with a port or without one. The scheme may stand before it.
+    fn read(text: &str) -> Option<Self> {
+        let host = text.trim().trim_start_matches("http://");
+        let host = host.trim_end_matches('/');
+        let bracketed = match host.parse::<Ipv6Addr>() {
+            Ok(_) => format!("[{host}]"),
+            Err(_) => host.to_owned(),
+        };
+        // A port of its own: the default one would be left out of the URL.
+        let port = bracketed
+            .rsplit_once(':')
+            .and_then(|(_, port)| port.parse().ok());
+        let url = Url::parse(&format!("http://{bracketed}/")).ok()?;
+        let host = url.host_str()?.trim_end_matches('.').to_owned();
+        Some(Self { host, port })
+    }
+
+    fn is_of(&self, url: &Url) -> bool {
+        let host = url.host_str().unwrap_or_default().trim_end_matches('.');
+        host == self.host && (self.port.is_none() || self.port == url.port_or_known_default())
+    }
+}
 
 impl PlainHosts {
-    /// Reads names of hosts with `,` between them.
+    /// Reads hosts with `,` between them.
     fn read(text: &str) -> Self {
-        let hosts = text.split(',').map(|host| host.trim().to_ascii_lowercase());
-        Self(hosts.filter(|host| !host.is_empty()).collect())
+        Self(text.split(',').filter_map(PlainHost::read).collect())
     }
 
     /// Returns whether any token may be sent to this URL: over TLS, within this machine, or to a host that is named.
     pub(crate) fn is_safe(&self, url: &Url) -> bool {
-        let is_named = |host: &str| self.0.iter().any(|named| named == host);
         match url.scheme() {
             "https" => true,
-            "http" => is_this_machine(url) || url.host_str().is_some_and(is_named),
+            "http" => is_this_machine(url) || self.0.iter().any(|named| named.is_of(url)),
             _ => false,
         }
     }

@@ -178,8 +178,8 @@ variables! {
         /// `broker`: replicas refresh one after the other, with a lock on the broker
         /// ([more](operations.md#the-lock-between-replicas)). `off`: they do not wait for each other.
         OAUTH_LOCK = one_of(&["broker", "off"]).default_is("`broker`");
-        /// Hosts that may get tokens and client secrets over `http://`: `idp.internal,api.internal`. Everybody on the way can read
-        /// them. Without it, `https` is required, except on this machine.
+        /// Hosts that may get tokens and client secrets over `http://`: `idp.internal,api.internal:8080`. Without a port, all ports
+        /// of the host may. Everybody on the way can read them. Without it, `https` is required, except on this machine.
         OAUTH_HTTP_HOSTS = list();
     }
     "One-time calls", "`component service METHOD` needs the first, and each method those that it is about.", "ELASTICIO_": {

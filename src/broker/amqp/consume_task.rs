@@ -170,6 +170,22 @@ impl Drop for DeliverySender {
     }
 }
 
+/// Shows that there is a consumer until this is dropped, also by a panic.
+struct Connected(Arc<Metrics>);
+
+impl Connected {
+    fn new(metrics: Arc<Metrics>) -> Self {
+        metrics.set_connected(Link::Consume, true);
+        Self(metrics)
+    }
+}
+
+impl Drop for Connected {
+    fn drop(&mut self) {
+        self.0.set_connected(Link::Consume, false);
+    }
+}
+
 /// Why no more deliveries arrive.
 enum ConsumeEnd {
     Closing,
@@ -211,9 +227,9 @@ impl ConsumeTask {
             };
             number += 1;
             let generation = Arc::new(Generation::new(number, outages));
-            self.metrics.set_connected(Link::Consume, true);
+            let connected = Connected::new(self.metrics.clone());
             let end = self.forward(current, &generation).await;
-            self.metrics.set_connected(Link::Consume, false);
+            drop(connected);
             let reason = match end {
                 ConsumeEnd::Lost(reason) => reason,
                 end => return end,

@@ -63,14 +63,20 @@ pub(crate) fn streaming_client() -> Result<Client, HttpError> {
 ///
 /// # Errors
 /// Returns an error if there are none.
-pub(crate) async fn prepare_for(url: &str) -> Result<(), HttpError> {
+pub(crate) async fn load_certificates_for(url: &str) -> Result<(), HttpError> {
     if !url.starts_with("https:") {
         return Ok(());
     }
-    match tokio::task::spawn_blocking(tls::load_certificates).await {
-        Ok(loaded) => loaded.map_err(|error| unusable(error.to_string())),
-        Err(panic) => Err(unusable(panic.to_string())),
-    }
+    let loaded = tokio::task::spawn_blocking(tls::load_certificates).await;
+    let problem = match loaded {
+        Ok(Ok(())) => return Ok(()),
+        Ok(Err(error)) => error.to_string(),
+        Err(panic) => panic.to_string(),
+    };
+    Err(HttpError::NoResponse {
+        reason: format!("the certificates of HTTPS servers cannot be checked: {problem}"),
+        is_transient: false,
+    })
 }
 
 /// Builds a client for requests that are never sent.

@@ -43,7 +43,7 @@ mod tests;
 pub(crate) use address::{follow_base, is_below, join_path, request_label};
 pub(crate) use challenge::challenges;
 pub(crate) use client::{
-    TestClients, TestProxy, client, client_without_redirects, idle_client, prepare_for,
+    TestClients, TestProxy, client, client_without_redirects, idle_client, load_certificates_for,
     streaming_client,
 };
 pub(crate) use error::{HttpError, reason, redacted_url};

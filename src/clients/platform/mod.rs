@@ -145,6 +145,11 @@ impl fmt::Debug for SignedUrl {
 }
 
 impl Platform {
+    /// Reads the certificates that requests need, so that a missing one is an error that no attempt repeats.
+    pub(crate) async fn load_certificates(&self) -> Result<(), HttpError> {
+        http::load_certificates_for(&self.credentials.uri).await
+    }
+
     pub(crate) fn new(
         http: Client,
         api: &ApiSettings,

@@ -1,6 +1,6 @@
 //! What `component check` finds by the modules.
 
-use crate::prelude::*;
+use crate::{oauth2::OAuth2, prelude::*};
 use serde_json::Value;
 
 struct Poll;
@@ -65,6 +65,18 @@ fn metadata_that_the_platform_never_asks_for_is_a_warning() {
             .unused_metadata()
     };
     assert_eq!(check(r#", "dynamicMetadata": true"#), [""; 0]);
+    // The platform uses the schemas of component.json then, so they are still compared.
+    let schemas = |dynamic: &str| {
+        let json = format!(
+            r#"{{"triggers": {{"requests": {{"main": "./r.rs", "metadata": {{"out": {{}}}}{dynamic}}}}}}}"#
+        );
+        let component = Component::new(&json).unwrap().trigger("requests", receive);
+        component.metadata("requests", metadata).schemas().count()
+    };
+    assert_eq!(
+        (schemas(""), schemas(r#", "dynamicMetadata": true"#)),
+        (1, 0)
+    );
     for dynamic in ["", r#", "dynamicMetadata": false"#] {
         let warnings = check(dynamic);
         assert!(
@@ -103,6 +115,7 @@ fn what_is_registered_twice_is_a_mismatch() {
     once().check().unwrap();
     let twice = once().select_model("folders", model);
     let twice = twice.metadata("requests", model).verify_credentials(verify);
+    let twice = twice.oauth2(OAuth2::new()).oauth2(OAuth2::new());
     let error = twice.check().unwrap_err();
     let mismatch: &crate::Mismatch = error.downcast_ref().unwrap();
     assert_eq!(
@@ -111,6 +124,7 @@ fn what_is_registered_twice_is_a_mismatch() {
             "select model \"folders\" is registered more than once",
             "metadata for \"requests\" is registered more than once",
             "the check of credentials is registered more than once",
+            "the OAuth2 credential is registered more than once",
         ]
     );
 }

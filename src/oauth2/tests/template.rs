@@ -255,6 +255,13 @@ fn plain_http_is_allowed_on_this_machine_and_on_named_hosts() {
             "http://IDP.internal:8080/token",
             "api.internal, Idp.Internal",
         ),
+        ("http://idp.internal:8080/token", "idp.internal:8080"),
+        ("http://idp.internal/token", "idp.internal:80"),
+        ("http://idp.internal/token", "http://idp.internal/"),
+        ("http://idp.internal./token", "idp.internal"),
+        ("http://[fd00::1]/token", "fd00::1"),
+        ("http://[fd00::1]:81/token", "[fd00::1]:81"),
+        ("http://bücher.internal/token", "bücher.internal"),
     ] {
         let url = token_url(url, hosts).unwrap();
         assert!(
@@ -266,6 +273,8 @@ fn plain_http_is_allowed_on_this_machine_and_on_named_hosts() {
         ("http://idp.internal/token", ""),
         ("http://idp.internal/token", "internal"),
         ("http://idp.internal.evil.test/token", "idp.internal"),
+        ("http://idp.internal:81/token", "idp.internal:8080"),
+        ("http://[fd00::2]/token", "fd00::1"),
         ("ftp://idp.internal/token", "idp.internal"),
     ] {
         let error = token_url(url, hosts).unwrap_err().to_string();
