@@ -9,9 +9,17 @@ const INTRODUCTION: &str = "\
 
 Every command and option of a component's binary and of the emulator, as `--help` has them. This page is made of the code.
 
-In this repository, `component` is `cargo run -q --bin component --`, and `emulator` is `cargo run -q -p elasticio-emulator --`.
+| where | `component` is | `emulator` is |
+|---|---|---|
+| in the folder of your own component | `cargo run -q --` | the program that `cargo install` has installed ([how](first-component.md#install-the-emulator)) |
+| in a component's image | `component` | |
+| in this repository | `cargo run -q --bin component --` | `cargo run -q -p elasticio-emulator --` |
+
 [components.md](components.md#commands) and [emulator.md](emulator.md) say how they are used. The exit status is 0 for success,
 1 for failure, and 2 for an invalid command line, environment or file.
+
+`--version` (`-V`) of a component prints its title, its version in component.json, and the version of the sailor; that of the emulator
+prints its own. Each program and command has `--help` (`-h`).
 ";
 
 /// The help of a command as sentences: clap leaves out the last full stop.
