@@ -15,6 +15,7 @@ mod proxy;
 mod recorder;
 mod replay;
 mod secrets;
+mod views;
 
 pub use replay::{ReplayError, replay};
 

@@ -201,11 +201,11 @@ impl Recorder {
         let mut value = serde_json::to_value(recording).map_err(|error| error.to_string())?;
         each_text(&mut value, &with_fixed_ports(local));
         secrets.replace(&mut value);
-        let recording: Recording = serde_json::from_value(value).map_err(|e| e.to_string())?;
-        let text = serde_json::to_string_pretty(&recording).map_err(|error| error.to_string())?;
-        if secrets.is_in(&text) {
+        if secrets.is_in(&value) {
             return Err("a secret is in a place where it cannot be replaced".to_owned());
         }
+        let recording: Recording = serde_json::from_value(value).map_err(|e| e.to_string())?;
+        let text = serde_json::to_string_pretty(&recording).map_err(|error| error.to_string())?;
         Ok((text + "\n", count))
     }
 

@@ -5,8 +5,8 @@
 //! the values under names that say so, in headers, queries, forms, JSON and XML. A placeholder has only characters that no
 //! encoding changes.
 
-use super::exchanges::Exchange;
-use http_double::{authorization_text, percent_decoded, percent_encoded};
+use super::{exchanges::Exchange, views};
+use http_double::{authorization_text, percent_decoded};
 use regex_lite::Regex;
 use serde_json::Value;
 use std::{collections::BTreeMap, sync::LazyLock};
@@ -120,7 +120,9 @@ impl Secrets {
 
     fn collect_header(&mut self, name: &str, value: &str) {
         if name.contains("cookie") {
-            for pair in value.split(';') {
+            // What follows the first pair of a response are attributes.
+            let pairs = if name == "set-cookie" { 1 } else { usize::MAX };
+            for pair in value.split(';').take(pairs) {
                 let value = pair.split_once('=').map_or("", |(_, value)| value);
                 self.add(value.trim());
             }
@@ -178,7 +180,7 @@ impl Secrets {
         {
             for found in element.captures_iter(text) {
                 if is_secret_name(&found[1]) {
-                    self.add(found[2].trim());
+                    self.add(&views::without_entities(found[2].trim()));
                 }
             }
         }
@@ -207,20 +209,27 @@ impl Secrets {
         }
     }
 
-    /// Returns a text with placeholders in the place of secrets, in every encoding in which they are known.
+    /// Returns a text with placeholders in the place of secrets, in every encoding.
     fn replaced(&mut self, text: &str) -> String {
+        let known = self.known.clone();
+        let mut found = views::places(text.as_bytes(), &known);
         // A longer secret may contain a shorter one.
-        self.known
-            .sort_by_key(|secret| std::cmp::Reverse(secret.len()));
-        let mut text = text.to_owned();
-        for secret in self.known.clone() {
-            for variant in variants(&secret) {
-                if text.contains(&variant) {
-                    text = text.replace(&variant, &self.placeholder(&secret));
-                }
+        found.sort_by_key(|(start, end, secret)| std::cmp::Reverse((end - start, secret.len())));
+        let mut taken: Vec<(usize, usize, &str)> = Vec::new();
+        for (start, end, secret) in found {
+            if taken.iter().all(|other| end <= other.0 || other.1 <= start) {
+                taken.push((start, end, secret));
             }
         }
-        self.short_parameters(text)
+        taken.sort_unstable();
+        let (mut replaced, mut done) = (String::new(), 0);
+        for (start, end, secret) in taken {
+            replaced += &text[done..start];
+            replaced += &self.placeholder(secret);
+            done = end;
+        }
+        replaced += &text[done..];
+        self.short_parameters(replaced)
     }
 
     /// Replaces short secrets in a query or form by their name.
@@ -246,20 +255,22 @@ impl Secrets {
         start + &pairs.join("&")
     }
 
-    /// Whether a secret is still in a text.
-    pub(super) fn is_in(&self, text: &str) -> bool {
-        self.known
-            .iter()
-            .any(|secret| text.contains(secret.as_str()))
+    /// Whether a secret is in a value, in any encoding: in a text or the name of a member.
+    pub(super) fn is_in(&self, value: &Value) -> bool {
+        match value {
+            Value::Null | Value::Bool(_) => false,
+            Value::Number(number) => self.is_in_bytes(number.to_string().as_bytes()),
+            Value::String(text) => self.is_in_bytes(text.as_bytes()),
+            Value::Array(items) => items.iter().any(|item| self.is_in(item)),
+            Value::Object(members) => members
+                .iter()
+                .any(|(name, value)| self.is_in_bytes(name.as_bytes()) || self.is_in(value)),
+        }
     }
 
-    /// Whether a secret is in bytes that are no text, where it cannot be replaced.
+    /// Whether a secret is in bytes, in any encoding.
     pub(super) fn is_in_bytes(&self, bytes: &[u8]) -> bool {
-        let is_in = |secret: &str| {
-            let secret = secret.as_bytes();
-            bytes.windows(secret.len()).any(|window| window == secret)
-        };
-        self.known.iter().any(|secret| is_in(secret))
+        !views::places(bytes, &self.known).is_empty()
     }
 
     fn placeholder(&mut self, secret: &str) -> String {
@@ -271,16 +282,6 @@ impl Secrets {
 
 fn decoded(value: &str) -> String {
     percent_decoded(&value.replace('+', " "))
-}
-
-fn variants(secret: &str) -> [String; 4] {
-    let encoded = percent_encoded(secret);
-    [
-        secret.to_owned(),
-        secret.replace('/', "\\/"),
-        encoded.replace("%20", "+"),
-        encoded,
-    ]
 }
 
 /// All texts in a value.
@@ -368,6 +369,59 @@ mod tests {
                 "{shown}"
             );
         }
+    }
+
+    /// A secret that is found where a form, XML or an address has it is known as it is.
+    #[test]
+    fn a_secret_is_known_decoded_wherever_it_is_found() {
+        for (found, secret) in [
+            ("client_secret=a%7Eb*c%21d%2Fe&x=1", "a~b*c!d/e"),
+            ("https://a.test/?sig=abc%2bdef%2fghi%3D", "abc+def/ghi="),
+            ("https://u:pa%7Ess*word@a.test/", "pa~ss*word"),
+            ("<a><password>p&amp;ss&lt;word</password></a>", "p&ss<word"),
+            (r#"{"n":1.10,"password":"pa\"ss\\word9"}"#, "pa\"ss\\word9"),
+        ] {
+            let mut secrets = Secrets::default();
+            secrets.collect(&json!(found));
+            let mut value = json!([found, secret, {"json": json!({"x": secret}).to_string()}]);
+            assert!(secrets.is_in(&value), "{found}");
+            secrets.replace(&mut value);
+            assert!(!secrets.is_in(&value), "{value}");
+            assert_eq!(value[1], "secret-1", "{value}");
+        }
+    }
+
+    #[test]
+    fn a_secret_with_line_breaks_is_replaced_also_in_json_in_a_text() {
+        let key = "-----BEGIN KEY-----\nab\"c\n-----END KEY-----\n";
+        let file = json!({"private_key": key, "type": "service_account"}).to_string();
+        let config = json!({"file": file, "base64": base64_simd::STANDARD.encode_to_string(key)});
+        let shown = replaced(config.clone(), config).to_string();
+        assert!(
+            !shown.contains("BEGIN") && !shown.contains("LS0tLS1C"),
+            "{shown}"
+        );
+        assert!(shown.contains("service_account"), "{shown}");
+    }
+
+    /// The last check sees what cannot be replaced.
+    #[test]
+    fn a_secret_in_the_name_of_a_member_is_seen() {
+        let mut secrets = Secrets::default();
+        secrets.add("p&ss\"word");
+        for name in ["p&ss\"word", "p%26ss%22word", "p&amp;ss&quot;word"] {
+            assert!(secrets.is_in(&json!([{name: 1}])), "{name}");
+        }
+        assert!(!secrets.is_in(&json!([{"word": "p&ss"}])));
+    }
+
+    #[test]
+    fn attributes_of_a_cookie_are_no_secrets() {
+        let mut secrets = Secrets::default();
+        let cookie = "sid=abcdefgh; Domain=api.example.com; Expires=Wed, 21 Oct 2026 07:28:00 GMT; SameSite=Strict";
+        secrets.collect_header("set-cookie", cookie);
+        secrets.collect_header("cookie", "a=12345678; b=87654321");
+        assert_eq!(secrets.known, ["abcdefgh", "12345678", "87654321"]);
     }
 
     #[test]
