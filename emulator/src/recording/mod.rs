@@ -11,6 +11,7 @@
 mod body;
 mod differences;
 mod exchanges;
+mod names;
 mod proxy;
 mod recorder;
 mod replay;

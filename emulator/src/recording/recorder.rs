@@ -3,8 +3,9 @@
 use super::{
     Recording, VERSION, data_event, event,
     exchanges::{Exchange, Request, Response, without_connection},
+    names::is_secret_name,
     proxy::{HttpRequest, HttpResponse, Proxy, Respond},
-    secrets::{Secrets, is_secret_name},
+    secrets::Secrets,
 };
 use crate::{
     event::{Event, EventKind},
@@ -169,6 +170,13 @@ impl Recorder {
                 secrets.add(value);
             }
         }
+        let of_component = self.own_environment();
+        let values = of_component.values();
+        values.for_each(|value| secrets.collect_variable(value));
+        let descriptor = self.names_of_component.as_deref().unwrap_or_default();
+        let descriptor: Value = serde_json::from_str(descriptor).unwrap_or_default();
+        secrets.collect_fields(&descriptor, &self.configuration);
+        secrets.collect_configuration(&self.configuration);
         let own = json!([self.configuration, self.snapshot, self.message, self.events]);
         secrets.collect(&own);
         exchanges
@@ -191,7 +199,7 @@ impl Recorder {
             version: VERSION,
             recorded_at: Timestamp::now().strftime("%FT%TZ").to_string(),
             function: self.function.clone(),
-            environment: self.own_environment(),
+            environment: of_component,
             configuration: self.configuration.take(),
             snapshot: self.snapshot.take(),
             message: self.message.take(),

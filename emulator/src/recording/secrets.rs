@@ -5,7 +5,11 @@
 //! the values under names that say so, in headers, queries, forms, JSON and XML. A placeholder has only characters that no
 //! encoding changes.
 
-use super::{exchanges::Exchange, views};
+use super::{
+    exchanges::Exchange,
+    names::{is_secret_name, is_secret_parameter},
+    views,
+};
 use http_double::{authorization_text, percent_decoded};
 use regex_lite::Regex;
 use serde_json::Value;
@@ -13,65 +17,6 @@ use std::{collections::BTreeMap, sync::LazyLock};
 
 /// Shorter values are replaced only under their own name: they would be found by chance elsewhere.
 const SHORTEST: usize = 8;
-
-/// Parts of names whose values are secrets, without `-` and `_`.
-const PARTS: [&str; 22] = [
-    "accesskey",
-    "apikey",
-    "assertion",
-    "authkey",
-    "authorization",
-    "bearer",
-    "codeverifier",
-    "cookie",
-    "credential",
-    "functionskey",
-    "hmac",
-    "jwt",
-    "passcode",
-    "passphrase",
-    "passwd",
-    "password",
-    "privatekey",
-    "secret",
-    "sessionid",
-    "signature",
-    "subscriptionkey",
-    "token",
-];
-/// Whole names. Those of the second list are common words in JSON, and secrets in queries and forms.
-const NAMES: [&str; 4] = ["pwd", "otp", "pin", "xauth"];
-const NAMES_OF_PARAMETERS: [&str; 6] = ["auth", "code", "devicecode", "key", "sid", "sig"];
-/// What a name ends with that only speaks of a secret.
-const HARMLESS_ENDS: [&str; 11] = [
-    "endpoint",
-    "expirytime",
-    "expiresat",
-    "expiresin",
-    "hint",
-    "secretid",
-    "type",
-    "types",
-    "uri",
-    "url",
-    "credentialid",
-];
-
-/// Whether a member of this name holds a secret.
-pub(super) fn is_secret_name(name: &str) -> bool {
-    let name = plain(name);
-    !HARMLESS_ENDS.iter().any(|end| name.ends_with(end))
-        && (NAMES.contains(&&*name) || PARTS.iter().any(|part| name.contains(part)))
-}
-
-fn is_secret_parameter(name: &str) -> bool {
-    is_secret_name(name) || NAMES_OF_PARAMETERS.contains(&&*plain(name))
-}
-
-fn plain(name: &str) -> String {
-    let letters = name.chars().filter(char::is_ascii_alphanumeric);
-    letters.map(|c| c.to_ascii_lowercase()).collect()
-}
 
 /// The secrets that are known, and their placeholders.
 #[derive(Default)]
@@ -106,12 +51,64 @@ impl Secrets {
         }
     }
 
+    /// Adds what the user has entered into fields for passwords, by the descriptor.
+    pub(super) fn collect_fields(&mut self, descriptor: &Value, configuration: &Value) {
+        match descriptor {
+            Value::Array(items) => {
+                let each = items.iter();
+                each.for_each(|item| self.collect_fields(item, configuration));
+            }
+            Value::Object(members) => {
+                for (name, member) in members {
+                    if member["viewClass"] == "PasswordFieldView" {
+                        self.collect_entered(&configuration[name]);
+                    }
+                    self.collect_fields(member, configuration);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Adds what is in fields whose names say that they hold secrets.
+    pub(super) fn collect_configuration(&mut self, configuration: &Value) {
+        for (name, value) in configuration.as_object().into_iter().flatten() {
+            if is_secret_parameter(name) {
+                self.collect_entered(value);
+            }
+        }
+    }
+
+    fn collect_entered(&mut self, value: &Value) {
+        match value {
+            Value::String(text) => self.add(text),
+            Value::Number(number) => self.add(&number.to_string()),
+            Value::Array(items) => items.iter().for_each(|item| self.collect_entered(item)),
+            Value::Object(members) => members.values().for_each(|v| self.collect_entered(v)),
+            _ => {}
+        }
+    }
+
+    /// Adds the value of a variable of the component, unless it is plain: an address, a number, a flag or a short word.
+    pub(super) fn collect_variable(&mut self, value: &str) {
+        let is_address = value.contains("://") && !value.contains('@');
+        if !is_address && value.parse::<f64>().is_err() {
+            self.add(value);
+        }
+        self.collect_text(value);
+    }
+
     pub(super) fn collect_exchange(&mut self, exchange: &Exchange) {
         let (request, response) = (&exchange.request, &exchange.response);
         self.collect_url(&request.url);
         for (name, values) in request.headers.iter().chain(&response.headers) {
-            let values = values.iter().filter(|_| is_secret_name(name));
-            values.for_each(|value| self.collect_header(name, value));
+            for value in values {
+                if is_secret_parameter(name) {
+                    self.collect_header(name, value);
+                }
+                // Such as the signature in the address of `Location`.
+                self.collect_text(value);
+            }
         }
         for body in [&request.body, &response.body] {
             self.collect(&body.value());
@@ -298,36 +295,6 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    #[test]
-    fn names_tell_what_is_secret() {
-        for name in [
-            "access_token",
-            "Authorization",
-            "X-Api-Key",
-            "client_secret",
-            "dbPassword",
-            "Set-Cookie",
-            "ocp-apim-subscription-key",
-            "SessionId",
-            "pageToken",
-        ] {
-            assert!(is_secret_name(name), "{name}");
-        }
-        for name in [
-            "token_type",
-            "tokenExpiryTime",
-            "token_uri",
-            "secretId",
-            "key",
-            "code",
-            "name",
-            "token_type_hint",
-        ] {
-            assert!(!is_secret_name(name), "{name}");
-        }
-        assert!(is_secret_parameter("key") && is_secret_parameter("code"));
-    }
-
     /// What is replaced, given where the secret was found.
     fn replaced(found_in: Value, mut value: Value) -> Value {
         let mut secrets = Secrets::default();
@@ -422,6 +389,34 @@ mod tests {
         secrets.collect_header("set-cookie", cookie);
         secrets.collect_header("cookie", "a=12345678; b=87654321");
         assert_eq!(secrets.known, ["abcdefgh", "12345678", "87654321"]);
+    }
+
+    #[test]
+    fn the_descriptor_says_which_fields_are_secret() {
+        let password = json!({"viewClass": "PasswordFieldView"});
+        let descriptor = json!({
+            "credentials": {"fields": {"phrase": password, "user": {"viewClass": "TextFieldView"}}},
+            "actions": {"a": {"fields": {"door": password}}},
+        });
+        let configuration =
+            json!({"phrase": "open sesame", "user": "ada.lovelace", "door": 12_345_678});
+        let mut secrets = Secrets::default();
+        secrets.collect_fields(&descriptor, &configuration);
+        secrets.collect_configuration(&json!({"appKey": "app-key-1", "name": "Ada Lovelace"}));
+        secrets.known.sort();
+        assert_eq!(secrets.known, ["12345678", "app-key-1", "open sesame"]);
+    }
+
+    #[test]
+    fn variables_are_secret_unless_they_are_plain() {
+        let mut secrets = Secrets::default();
+        for plain in ["https://a.test/token", "1234567890", "true", "eu-west"] {
+            secrets.collect_variable(plain);
+        }
+        assert!(secrets.known.is_empty(), "{:?}", secrets.known);
+        secrets.collect_variable("3f9a0c-tenant");
+        secrets.collect_variable("https://a.test/?sig=abcdefghi");
+        assert_eq!(secrets.known, ["3f9a0c-tenant", "abcdefghi"]);
     }
 
     #[test]
