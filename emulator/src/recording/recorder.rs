@@ -2,7 +2,7 @@
 
 use super::{
     Recording, VERSION, data_event, event,
-    exchanges::{Exchange, Request, Response, without_connection},
+    exchanges::{Exchange, Request, Response, to_send, without_connection},
     names::is_secret_name,
     proxy::{HttpRequest, HttpResponse, Proxy, Respond},
     secrets::Secrets,
@@ -13,6 +13,7 @@ use crate::{
     run::RunPlan,
 };
 use anyhow::Context;
+use axum::http::header::CONTENT_ENCODING;
 use regex_lite::{Captures, Regex};
 use reqwest::{Certificate, Client, Method, redirect::Policy};
 use sailor::jiff::Timestamp;
@@ -318,7 +319,7 @@ impl Forwarder {
         let sent = self
             .http
             .request(method, &request.url)
-            .headers(without_connection_but_agent(request))
+            .headers(to_send(&request.headers))
             .body(request.body.clone())
             .send()
             .await?;
@@ -331,18 +332,13 @@ impl Forwarder {
     }
 }
 
-/// An API may need to know its client.
-fn without_connection_but_agent(request: &HttpRequest) -> axum::http::HeaderMap {
-    let mut headers = without_connection(&request.headers);
-    let name = axum::http::header::USER_AGENT;
-    if let Some(agent) = request.headers.get(&name) {
-        headers.insert(name, agent.clone());
-    }
-    headers
-}
-
 impl Respond for Forwarder {
     async fn respond(&self, request: HttpRequest) -> HttpResponse {
+        if self.is_of_component(&request.url) && request.headers.contains_key(CONTENT_ENCODING) {
+            let mut problem = self.problem.lock().unwrap_or_else(PoisonError::into_inner);
+            let text = "a request has a compressed body, where secrets cannot be found: send it without Content-Encoding";
+            problem.get_or_insert_with(|| text.to_owned());
+        }
         let response = match self.send(&request).await {
             Ok(response) => response,
             Err(error) => {
