@@ -8,15 +8,22 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// Headers that belong to a connection, or that each HTTP client writes in its own way.
-const LEFT_OUT: [HeaderName; 8] = [
+const OF_CONNECTION: [&str; 8] = [
+    "connection",
+    "keep-alive",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+/// Headers that each HTTP client writes in its own way: they are not recorded.
+const LEFT_OUT: [HeaderName; 5] = [
     header::ACCEPT_ENCODING,
-    header::CONNECTION,
     header::CONTENT_ENCODING,
     header::CONTENT_LENGTH,
     header::HOST,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
     header::USER_AGENT,
 ];
 /// What stands for the random boundary of a multipart body.
@@ -102,17 +109,22 @@ impl Response {
     }
 }
 
-/// Headers without those that belong to a connection.
+/// Headers without those that belong to a connection. What is sent on is otherwise unchanged.
 pub(super) fn without_connection(headers: &HeaderMap) -> HeaderMap {
     let mut headers = headers.clone();
-    for name in LEFT_OUT {
+    for name in OF_CONNECTION {
         headers.remove(name);
     }
+    headers
+}
+
+/// The headers of a request that is sent on. The HTTP client writes its own length, and asks for what it can decode.
+pub(super) fn to_send(headers: &HeaderMap) -> HeaderMap {
+    let mut headers = without_connection(headers);
     for name in [
-        "keep-alive",
-        "proxy-authorization",
-        "proxy-connection",
-        "te",
+        header::ACCEPT_ENCODING,
+        header::CONTENT_LENGTH,
+        header::HOST,
     ] {
         headers.remove(name);
     }
@@ -121,7 +133,8 @@ pub(super) fn without_connection(headers: &HeaderMap) -> HeaderMap {
 
 fn texts(headers: &HeaderMap) -> Headers {
     let mut texts = Headers::new();
-    for (name, value) in &without_connection(headers) {
+    let kept = without_connection(headers);
+    for (name, value) in kept.iter().filter(|(name, _)| !LEFT_OUT.contains(name)) {
         let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
         texts.entry(name.to_string()).or_default().push(value);
     }
@@ -133,4 +146,33 @@ fn boundary(headers: &HeaderMap) -> Option<String> {
     let (_, rest) = content_type.split_once("boundary=")?;
     let boundary = rest.split(';').next()?.trim().trim_matches('"');
     (content_type.starts_with("multipart/") && !boundary.is_empty()).then(|| boundary.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_sent_on_has_the_headers_of_the_client() {
+        let names = [
+            "content-encoding",
+            "user-agent",
+            "x-a",
+            "host",
+            "content-length",
+            "upgrade",
+            "te",
+        ];
+        let value = HeaderValue::from_static("1");
+        let headers: HeaderMap = names
+            .map(|name| (HeaderName::from_static(name), value.clone()))
+            .into_iter()
+            .collect();
+        let sent = to_send(&headers);
+        assert!(names[..3].iter().all(|name| sent.contains_key(*name)));
+        assert_eq!(sent.len(), 3, "{sent:?}");
+        // The answer to `HEAD` says how long the body would be.
+        assert!(without_connection(&headers).contains_key("content-length"));
+        assert_eq!(texts(&headers).into_keys().collect::<Vec<_>>(), ["x-a"]);
+    }
 }

@@ -11,10 +11,12 @@
 mod body;
 mod differences;
 mod exchanges;
+mod names;
 mod proxy;
 mod recorder;
 mod replay;
 mod secrets;
+mod views;
 
 pub use replay::{ReplayError, replay};
 

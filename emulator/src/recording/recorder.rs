@@ -2,9 +2,10 @@
 
 use super::{
     Recording, VERSION, data_event, event,
-    exchanges::{Exchange, Request, Response, without_connection},
+    exchanges::{Exchange, Request, Response, to_send, without_connection},
+    names::is_secret_name,
     proxy::{HttpRequest, HttpResponse, Proxy, Respond},
-    secrets::{Secrets, is_secret_name},
+    secrets::Secrets,
 };
 use crate::{
     event::{Event, EventKind},
@@ -12,6 +13,7 @@ use crate::{
     run::RunPlan,
 };
 use anyhow::Context;
+use axum::http::header::CONTENT_ENCODING;
 use regex_lite::{Captures, Regex};
 use reqwest::{Certificate, Client, Method, redirect::Policy};
 use sailor::jiff::Timestamp;
@@ -169,6 +171,13 @@ impl Recorder {
                 secrets.add(value);
             }
         }
+        let of_component = self.own_environment();
+        let values = of_component.values();
+        values.for_each(|value| secrets.collect_variable(value));
+        let descriptor = self.names_of_component.as_deref().unwrap_or_default();
+        let descriptor: Value = serde_json::from_str(descriptor).unwrap_or_default();
+        secrets.collect_fields(&descriptor, &self.configuration);
+        secrets.collect_configuration(&self.configuration);
         let own = json!([self.configuration, self.snapshot, self.message, self.events]);
         secrets.collect(&own);
         exchanges
@@ -191,7 +200,7 @@ impl Recorder {
             version: VERSION,
             recorded_at: Timestamp::now().strftime("%FT%TZ").to_string(),
             function: self.function.clone(),
-            environment: self.own_environment(),
+            environment: of_component,
             configuration: self.configuration.take(),
             snapshot: self.snapshot.take(),
             message: self.message.take(),
@@ -201,11 +210,11 @@ impl Recorder {
         let mut value = serde_json::to_value(recording).map_err(|error| error.to_string())?;
         each_text(&mut value, &with_fixed_ports(local));
         secrets.replace(&mut value);
-        let recording: Recording = serde_json::from_value(value).map_err(|e| e.to_string())?;
-        let text = serde_json::to_string_pretty(&recording).map_err(|error| error.to_string())?;
-        if secrets.is_in(&text) {
+        if secrets.is_in(&value) {
             return Err("a secret is in a place where it cannot be replaced".to_owned());
         }
+        let recording: Recording = serde_json::from_value(value).map_err(|e| e.to_string())?;
+        let text = serde_json::to_string_pretty(&recording).map_err(|error| error.to_string())?;
         Ok((text + "\n", count))
     }
 
@@ -310,7 +319,7 @@ impl Forwarder {
         let sent = self
             .http
             .request(method, &request.url)
-            .headers(without_connection_but_agent(request))
+            .headers(to_send(&request.headers))
             .body(request.body.clone())
             .send()
             .await?;
@@ -323,18 +332,13 @@ impl Forwarder {
     }
 }
 
-/// An API may need to know its client.
-fn without_connection_but_agent(request: &HttpRequest) -> axum::http::HeaderMap {
-    let mut headers = without_connection(&request.headers);
-    let name = axum::http::header::USER_AGENT;
-    if let Some(agent) = request.headers.get(&name) {
-        headers.insert(name, agent.clone());
-    }
-    headers
-}
-
 impl Respond for Forwarder {
     async fn respond(&self, request: HttpRequest) -> HttpResponse {
+        if self.is_of_component(&request.url) && request.headers.contains_key(CONTENT_ENCODING) {
+            let mut problem = self.problem.lock().unwrap_or_else(PoisonError::into_inner);
+            let text = "a request has a compressed body, where secrets cannot be found: send it without Content-Encoding";
+            problem.get_or_insert_with(|| text.to_owned());
+        }
         let response = match self.send(&request).await {
             Ok(response) => response,
             Err(error) => {

@@ -5,73 +5,18 @@
 //! the values under names that say so, in headers, queries, forms, JSON and XML. A placeholder has only characters that no
 //! encoding changes.
 
-use super::exchanges::Exchange;
-use http_double::{authorization_text, percent_decoded, percent_encoded};
+use super::{
+    exchanges::Exchange,
+    names::{is_secret_name, is_secret_parameter},
+    views,
+};
+use http_double::{authorization_text, percent_decoded};
 use regex_lite::Regex;
 use serde_json::Value;
 use std::{collections::BTreeMap, sync::LazyLock};
 
 /// Shorter values are replaced only under their own name: they would be found by chance elsewhere.
 const SHORTEST: usize = 8;
-
-/// Parts of names whose values are secrets, without `-` and `_`.
-const PARTS: [&str; 22] = [
-    "accesskey",
-    "apikey",
-    "assertion",
-    "authkey",
-    "authorization",
-    "bearer",
-    "codeverifier",
-    "cookie",
-    "credential",
-    "functionskey",
-    "hmac",
-    "jwt",
-    "passcode",
-    "passphrase",
-    "passwd",
-    "password",
-    "privatekey",
-    "secret",
-    "sessionid",
-    "signature",
-    "subscriptionkey",
-    "token",
-];
-/// Whole names. Those of the second list are common words in JSON, and secrets in queries and forms.
-const NAMES: [&str; 4] = ["pwd", "otp", "pin", "xauth"];
-const NAMES_OF_PARAMETERS: [&str; 6] = ["auth", "code", "devicecode", "key", "sid", "sig"];
-/// What a name ends with that only speaks of a secret.
-const HARMLESS_ENDS: [&str; 11] = [
-    "endpoint",
-    "expirytime",
-    "expiresat",
-    "expiresin",
-    "hint",
-    "secretid",
-    "type",
-    "types",
-    "uri",
-    "url",
-    "credentialid",
-];
-
-/// Whether a member of this name holds a secret.
-pub(super) fn is_secret_name(name: &str) -> bool {
-    let name = plain(name);
-    !HARMLESS_ENDS.iter().any(|end| name.ends_with(end))
-        && (NAMES.contains(&&*name) || PARTS.iter().any(|part| name.contains(part)))
-}
-
-fn is_secret_parameter(name: &str) -> bool {
-    is_secret_name(name) || NAMES_OF_PARAMETERS.contains(&&*plain(name))
-}
-
-fn plain(name: &str) -> String {
-    let letters = name.chars().filter(char::is_ascii_alphanumeric);
-    letters.map(|c| c.to_ascii_lowercase()).collect()
-}
 
 /// The secrets that are known, and their placeholders.
 #[derive(Default)]
@@ -106,12 +51,64 @@ impl Secrets {
         }
     }
 
+    /// Adds what the user has entered into fields for passwords, by the descriptor.
+    pub(super) fn collect_fields(&mut self, descriptor: &Value, configuration: &Value) {
+        match descriptor {
+            Value::Array(items) => {
+                let each = items.iter();
+                each.for_each(|item| self.collect_fields(item, configuration));
+            }
+            Value::Object(members) => {
+                for (name, member) in members {
+                    if member["viewClass"] == "PasswordFieldView" {
+                        self.collect_entered(&configuration[name]);
+                    }
+                    self.collect_fields(member, configuration);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Adds what is in fields whose names say that they hold secrets.
+    pub(super) fn collect_configuration(&mut self, configuration: &Value) {
+        for (name, value) in configuration.as_object().into_iter().flatten() {
+            if is_secret_parameter(name) {
+                self.collect_entered(value);
+            }
+        }
+    }
+
+    fn collect_entered(&mut self, value: &Value) {
+        match value {
+            Value::String(text) => self.add(text),
+            Value::Number(number) => self.add(&number.to_string()),
+            Value::Array(items) => items.iter().for_each(|item| self.collect_entered(item)),
+            Value::Object(members) => members.values().for_each(|v| self.collect_entered(v)),
+            _ => {}
+        }
+    }
+
+    /// Adds the value of a variable of the component, unless it is plain: an address, a number, a flag or a short word.
+    pub(super) fn collect_variable(&mut self, value: &str) {
+        let is_address = value.contains("://") && !value.contains('@');
+        if !is_address && value.parse::<f64>().is_err() {
+            self.add(value);
+        }
+        self.collect_text(value);
+    }
+
     pub(super) fn collect_exchange(&mut self, exchange: &Exchange) {
         let (request, response) = (&exchange.request, &exchange.response);
         self.collect_url(&request.url);
         for (name, values) in request.headers.iter().chain(&response.headers) {
-            let values = values.iter().filter(|_| is_secret_name(name));
-            values.for_each(|value| self.collect_header(name, value));
+            for value in values {
+                if is_secret_parameter(name) {
+                    self.collect_header(name, value);
+                }
+                // Such as the signature in the address of `Location`.
+                self.collect_text(value);
+            }
         }
         for body in [&request.body, &response.body] {
             self.collect(&body.value());
@@ -120,7 +117,9 @@ impl Secrets {
 
     fn collect_header(&mut self, name: &str, value: &str) {
         if name.contains("cookie") {
-            for pair in value.split(';') {
+            // What follows the first pair of a response are attributes.
+            let pairs = if name == "set-cookie" { 1 } else { usize::MAX };
+            for pair in value.split(';').take(pairs) {
                 let value = pair.split_once('=').map_or("", |(_, value)| value);
                 self.add(value.trim());
             }
@@ -178,7 +177,7 @@ impl Secrets {
         {
             for found in element.captures_iter(text) {
                 if is_secret_name(&found[1]) {
-                    self.add(found[2].trim());
+                    self.add(&views::without_entities(found[2].trim()));
                 }
             }
         }
@@ -207,20 +206,27 @@ impl Secrets {
         }
     }
 
-    /// Returns a text with placeholders in the place of secrets, in every encoding in which they are known.
+    /// Returns a text with placeholders in the place of secrets, in every encoding.
     fn replaced(&mut self, text: &str) -> String {
+        let known = self.known.clone();
+        let mut found = views::places(text.as_bytes(), &known);
         // A longer secret may contain a shorter one.
-        self.known
-            .sort_by_key(|secret| std::cmp::Reverse(secret.len()));
-        let mut text = text.to_owned();
-        for secret in self.known.clone() {
-            for variant in variants(&secret) {
-                if text.contains(&variant) {
-                    text = text.replace(&variant, &self.placeholder(&secret));
-                }
+        found.sort_by_key(|(start, end, secret)| std::cmp::Reverse((end - start, secret.len())));
+        let mut taken: Vec<(usize, usize, &str)> = Vec::new();
+        for (start, end, secret) in found {
+            if taken.iter().all(|other| end <= other.0 || other.1 <= start) {
+                taken.push((start, end, secret));
             }
         }
-        self.short_parameters(text)
+        taken.sort_unstable();
+        let (mut replaced, mut done) = (String::new(), 0);
+        for (start, end, secret) in taken {
+            replaced += &text[done..start];
+            replaced += &self.placeholder(secret);
+            done = end;
+        }
+        replaced += &text[done..];
+        self.short_parameters(replaced)
     }
 
     /// Replaces short secrets in a query or form by their name.
@@ -246,20 +252,22 @@ impl Secrets {
         start + &pairs.join("&")
     }
 
-    /// Whether a secret is still in a text.
-    pub(super) fn is_in(&self, text: &str) -> bool {
-        self.known
-            .iter()
-            .any(|secret| text.contains(secret.as_str()))
+    /// Whether a secret is in a value, in any encoding: in a text or the name of a member.
+    pub(super) fn is_in(&self, value: &Value) -> bool {
+        match value {
+            Value::Null | Value::Bool(_) => false,
+            Value::Number(number) => self.is_in_bytes(number.to_string().as_bytes()),
+            Value::String(text) => self.is_in_bytes(text.as_bytes()),
+            Value::Array(items) => items.iter().any(|item| self.is_in(item)),
+            Value::Object(members) => members
+                .iter()
+                .any(|(name, value)| self.is_in_bytes(name.as_bytes()) || self.is_in(value)),
+        }
     }
 
-    /// Whether a secret is in bytes that are no text, where it cannot be replaced.
+    /// Whether a secret is in bytes, in any encoding.
     pub(super) fn is_in_bytes(&self, bytes: &[u8]) -> bool {
-        let is_in = |secret: &str| {
-            let secret = secret.as_bytes();
-            bytes.windows(secret.len()).any(|window| window == secret)
-        };
-        self.known.iter().any(|secret| is_in(secret))
+        !views::places(bytes, &self.known).is_empty()
     }
 
     fn placeholder(&mut self, secret: &str) -> String {
@@ -271,16 +279,6 @@ impl Secrets {
 
 fn decoded(value: &str) -> String {
     percent_decoded(&value.replace('+', " "))
-}
-
-fn variants(secret: &str) -> [String; 4] {
-    let encoded = percent_encoded(secret);
-    [
-        secret.to_owned(),
-        secret.replace('/', "\\/"),
-        encoded.replace("%20", "+"),
-        encoded,
-    ]
 }
 
 /// All texts in a value.
@@ -296,36 +294,6 @@ fn texts(value: &Value) -> Vec<&str> {
 mod tests {
     use super::*;
     use serde_json::json;
-
-    #[test]
-    fn names_tell_what_is_secret() {
-        for name in [
-            "access_token",
-            "Authorization",
-            "X-Api-Key",
-            "client_secret",
-            "dbPassword",
-            "Set-Cookie",
-            "ocp-apim-subscription-key",
-            "SessionId",
-            "pageToken",
-        ] {
-            assert!(is_secret_name(name), "{name}");
-        }
-        for name in [
-            "token_type",
-            "tokenExpiryTime",
-            "token_uri",
-            "secretId",
-            "key",
-            "code",
-            "name",
-            "token_type_hint",
-        ] {
-            assert!(!is_secret_name(name), "{name}");
-        }
-        assert!(is_secret_parameter("key") && is_secret_parameter("code"));
-    }
 
     /// What is replaced, given where the secret was found.
     fn replaced(found_in: Value, mut value: Value) -> Value {
@@ -368,6 +336,87 @@ mod tests {
                 "{shown}"
             );
         }
+    }
+
+    /// A secret that is found where a form, XML or an address has it is known as it is.
+    #[test]
+    fn a_secret_is_known_decoded_wherever_it_is_found() {
+        for (found, secret) in [
+            ("client_secret=a%7Eb*c%21d%2Fe&x=1", "a~b*c!d/e"),
+            ("https://a.test/?sig=abc%2bdef%2fghi%3D", "abc+def/ghi="),
+            ("https://u:pa%7Ess*word@a.test/", "pa~ss*word"),
+            ("<a><password>p&amp;ss&lt;word</password></a>", "p&ss<word"),
+            (r#"{"n":1.10,"password":"pa\"ss\\word9"}"#, "pa\"ss\\word9"),
+        ] {
+            let mut secrets = Secrets::default();
+            secrets.collect(&json!(found));
+            let mut value = json!([found, secret, {"json": json!({"x": secret}).to_string()}]);
+            assert!(secrets.is_in(&value), "{found}");
+            secrets.replace(&mut value);
+            assert!(!secrets.is_in(&value), "{value}");
+            assert_eq!(value[1], "secret-1", "{value}");
+        }
+    }
+
+    #[test]
+    fn a_secret_with_line_breaks_is_replaced_also_in_json_in_a_text() {
+        let key = "-----BEGIN KEY-----\nab\"c\n-----END KEY-----\n";
+        let file = json!({"private_key": key, "type": "service_account"}).to_string();
+        let config = json!({"file": file, "base64": base64_simd::STANDARD.encode_to_string(key)});
+        let shown = replaced(config.clone(), config).to_string();
+        assert!(
+            !shown.contains("BEGIN") && !shown.contains("LS0tLS1C"),
+            "{shown}"
+        );
+        assert!(shown.contains("service_account"), "{shown}");
+    }
+
+    /// The last check sees what cannot be replaced.
+    #[test]
+    fn a_secret_in_the_name_of_a_member_is_seen() {
+        let mut secrets = Secrets::default();
+        secrets.add("p&ss\"word");
+        for name in ["p&ss\"word", "p%26ss%22word", "p&amp;ss&quot;word"] {
+            assert!(secrets.is_in(&json!([{name: 1}])), "{name}");
+        }
+        assert!(!secrets.is_in(&json!([{"word": "p&ss"}])));
+    }
+
+    #[test]
+    fn attributes_of_a_cookie_are_no_secrets() {
+        let mut secrets = Secrets::default();
+        let cookie = "sid=abcdefgh; Domain=api.example.com; Expires=Wed, 21 Oct 2026 07:28:00 GMT; SameSite=Strict";
+        secrets.collect_header("set-cookie", cookie);
+        secrets.collect_header("cookie", "a=12345678; b=87654321");
+        assert_eq!(secrets.known, ["abcdefgh", "12345678", "87654321"]);
+    }
+
+    #[test]
+    fn the_descriptor_says_which_fields_are_secret() {
+        let password = json!({"viewClass": "PasswordFieldView"});
+        let descriptor = json!({
+            "credentials": {"fields": {"phrase": password, "user": {"viewClass": "TextFieldView"}}},
+            "actions": {"a": {"fields": {"door": password}}},
+        });
+        let configuration =
+            json!({"phrase": "open sesame", "user": "ada.lovelace", "door": 12_345_678});
+        let mut secrets = Secrets::default();
+        secrets.collect_fields(&descriptor, &configuration);
+        secrets.collect_configuration(&json!({"appKey": "app-key-1", "name": "Ada Lovelace"}));
+        secrets.known.sort();
+        assert_eq!(secrets.known, ["12345678", "app-key-1", "open sesame"]);
+    }
+
+    #[test]
+    fn variables_are_secret_unless_they_are_plain() {
+        let mut secrets = Secrets::default();
+        for plain in ["https://a.test/token", "1234567890", "true", "eu-west"] {
+            secrets.collect_variable(plain);
+        }
+        assert!(secrets.known.is_empty(), "{:?}", secrets.known);
+        secrets.collect_variable("3f9a0c-tenant");
+        secrets.collect_variable("https://a.test/?sig=abcdefghi");
+        assert_eq!(secrets.known, ["3f9a0c-tenant", "abcdefghi"]);
     }
 
     #[test]
