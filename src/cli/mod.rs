@@ -110,6 +110,8 @@ To find out why a step does nothing:           component doctor, in the step's c
 To compare it with its component.json:         component check
 To check any component.json:                   component check --descriptor FILE
 All commands:                                  component --help
+
+Outside of the sailor's repository, `emulator` stands for `cargo run -p elasticio-emulator --`, once it is installed.
 ";
 
 /// Runs a component's binary. Call it from the `main` function.

@@ -125,9 +125,7 @@ impl ObjectStorageError {
             no_memory: None,
         }
     }
-}
 
-impl ObjectStorageError {
     /// An attachment could not be read.
     fn of_fetch(operation: &str, error: &HttpError) -> Self {
         Self {
