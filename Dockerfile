@@ -56,8 +56,6 @@ FROM gcr.io/distroless/cc-debian12:nonroot
 ARG COMPONENT_JSON={}
 ARG LOGO=""
 LABEL elastic.io.component="${COMPONENT_JSON}" elastic.io.logo="${LOGO}"
-# glibc then keeps less memory that is not used: docs/memory.md, "The allocator".
-ENV MALLOC_ARENA_MAX=2
 COPY --from=build /image/ /
 WORKDIR /component
 # A number: Kubernetes cannot tell of a name that it is not root.

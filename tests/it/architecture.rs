@@ -111,6 +111,11 @@ fn every_task_has_an_owner() {
 }
 
 #[test]
+fn only_the_allocator_needs_unsafe_code() {
+    assert_eq!(strays("unsafe {", "cli/allocator"), [""; 0]);
+}
+
+#[test]
 fn the_protocol_does_no_io() {
     for Source { path, code, .. } in sources::library() {
         if path.starts_with("protocol/") {

@@ -147,8 +147,6 @@ impl Limited {
                 "ELASTICIO_OUTGOING_MESSAGE_SIZE_LIMIT",
                 (64 * MIB).to_string(),
             )
-            // As images have it (docs/memory.md, "The allocator").
-            .variable("MALLOC_ARENA_MAX", "2")
             .variable("ELASTICIO_DATA_RATE_LIMIT", "1000000");
         if group.is_none() {
             rig = rig.variable("ELASTICIO_MEMORY_LIMIT", limit.to_string());

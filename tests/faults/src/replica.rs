@@ -74,8 +74,6 @@ impl Program {
             .args(&self.arguments)
             .current_dir(&self.folder)
             .env_clear()
-            // As in the image.
-            .env("MALLOC_ARENA_MAX", "2")
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .envs(variables)
             .stdin(Stdio::null())
