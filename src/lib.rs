@@ -39,6 +39,8 @@
 //! The [`prelude`] has the derive of `JsonSchema` and what it needs: a component does not depend on the crate `schemars`.
 //! Without the prelude, name the crate at the type: `#[schemars(crate = "sailor::schemars")]`.
 
+#[cfg(all(feature = "jemalloc", target_os = "linux"))]
+mod allocator;
 #[cfg(test)]
 mod captured_log;
 #[cfg(doctest)]

@@ -1,7 +1,6 @@
 //! The command line of every component binary: it reads the arguments and the environment, starts the log and the tokio
 //! runtime, and calls the engine. It does not handle messages or the broker.
 
-mod allocator;
 mod check;
 mod core_dumps;
 mod doctor;
@@ -134,7 +133,6 @@ Outside of the sailor's repository, `emulator` stands for `cargo run -p elastici
 /// }
 /// ```
 pub fn main(component: impl FnOnce() -> anyhow::Result<Component>) -> ExitCode {
-    allocator::limit_arenas();
     let _flush = FlushOnDrop;
     let args = node_command::translate_node_command(std::env::args().collect());
     let command = match Cli::try_parse_from(args) {

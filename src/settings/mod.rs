@@ -66,11 +66,6 @@ fn is_platform_variable(name: &str) -> bool {
     name.starts_with(env_reader::PREFIX)
 }
 
-/// Returns true if the environment says how many arenas the allocator may have.
-pub(crate) fn sets_arenas() -> bool {
-    environment(variables::MALLOC_ARENA_MAX.name).is_some_and(|number| !number.is_empty())
-}
-
 /// Reads `COMPONENT_PATH`: the folder of component.json, relative to the working directory. The default is the empty path.
 ///
 /// ```

@@ -154,10 +154,6 @@ variables! {
         /// A port for [health and metrics](metrics.md) over HTTP.
         HEALTH_PORT = port();
     }
-    "The allocator", "glibc reads more, such as `MALLOC_MMAP_THRESHOLD_` ([more](memory.md#the-allocator)).", "": {
-        /// How many arenas glibc's allocator has at most.
-        MALLOC_ARENA_MAX = number("arenas").default(2);
-    }
     "Object storage", "It is used if its URI and its token are set. Variables of its client have no prefix ([below](#the-client-of-object-storage)).", "ELASTICIO_": {
         /// The base URL.
         OBJECT_STORAGE_URI = url("http, https").in_both();
