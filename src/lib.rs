@@ -39,7 +39,8 @@
 //! The [`prelude`] has the derive of `JsonSchema` and what it needs: a component does not depend on the crate `schemars`.
 //! Without the prelude, name the crate at the type: `#[schemars(crate = "sailor::schemars")]`.
 
-#[cfg(all(feature = "jemalloc", target_os = "linux"))]
+// The crate's own tests are linked with the emulator, and thus with this crate once more.
+#[cfg(all(feature = "jemalloc", target_os = "linux", not(test)))]
 mod allocator;
 #[cfg(test)]
 mod captured_log;
