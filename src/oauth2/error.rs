@@ -47,8 +47,11 @@ pub enum Error {
     NotSent(String),
     /// The API refused the token, and the token has been refreshed since. But the body is a stream that can be read only
     /// once, so the request was not sent again. A later attempt has the new token.
-    #[error("{request} returned {status}, and was not sent again with the refreshed token: its body is a stream that can be read \
-        only once (`reopen` provides one that can be sent again){}", ShownBody(body))]
+    #[error(
+        "{request} returned {status}, and was not sent again with the refreshed token: its body is a stream that can be read \
+        only once (`reopen` provides one that can be sent again){}",
+        ShownBody(body)
+    )]
     NotResent {
         /// Method and path.
         request: String,
