@@ -136,6 +136,7 @@ pub(crate) const TOKENS_NOT_REVOKED: Code = Code("tokens-not-revoked");
 pub(crate) const API_BUSY: Code = Code("api-busy");
 pub(crate) const API_NO_RESPONSE: Code = Code("api-no-response");
 pub(crate) const API_REFUSED: Code = Code("api-refused");
+pub(crate) const API_REQUEST_NOT_RESENT: Code = Code("api-request-not-resent");
 pub(crate) const API_REQUEST_NOT_SENT: Code = Code("api-request-not-sent");
 pub(crate) const API_RETRIED: Code = Code("api-retried");
 

@@ -96,6 +96,8 @@ pub use engine::internals;
 pub use engine::{Shutdown, run};
 /// The crate whose `Timestamp` stands in signatures, such as that of [`http::parse_time`].
 pub use jiff;
+/// The crate of [`Context::http`], and of the requests, bodies and responses of [`Context::oauth`].
+pub use reqwest;
 pub use schemars;
 pub use settings::{descriptor, lint};
 

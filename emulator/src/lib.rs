@@ -44,5 +44,7 @@ pub use config::{EmulatorConfig, StartError};
 pub use emulator::Emulator;
 pub use event::{Event, EventKind};
 pub use event_log::Events;
+/// What the doubles of this crate are built on: [`ScriptedDouble`](http_double::ScriptedDouble) responds as a test says.
+pub use http_double;
 pub use recording::{ReplayError, replay};
 pub use topology::{Keys, Topology};

@@ -6,7 +6,7 @@ use super::{
     session::{Session, Token},
 };
 use crate::{
-    clients::http::{self, BodyFactory, Repeatable, SizeLimit, request_label},
+    clients::http::{self, BodyFactory, PLACEHOLDER_URL, Repeatable, SizeLimit, request_label},
     formats::json::parse_json,
 };
 use reqwest::{Method, Response, StatusCode};
@@ -17,9 +17,6 @@ use std::{
     sync::{Arc, atomic::AtomicU32},
     time::Duration,
 };
-
-/// Replaces the API's URL until a request is sent.
-const PLACEHOLDER_URL: &str = "http://address.invalid/";
 
 /// The longest response that is read as JSON.
 const MAX_JSON: SizeLimit = SizeLimit {
@@ -73,6 +70,11 @@ impl AuthorizedClient {
         self.0.as_ref().ok_or_else(|| Error::Config(reason.into()))
     }
 
+    fn http(&self) -> reqwest::Client {
+        let session = self.0.as_ref().map(|(session, _)| session.http().clone());
+        session.unwrap_or_else(http::idle_client)
+    }
+
     async fn token(&self) -> Result<Arc<Token>, Error> {
         let (session, store) = self.session()?;
         let access = session.access(store, None, |_| Ok(())).await?;
@@ -106,9 +108,7 @@ impl AuthorizedClient {
 
     /// Starts a request to a path below the API's base URL, or to a URL of an allowed origin.
     pub fn request(&self, method: Method, path: impl Into<String>) -> AuthorizedRequest {
-        let session = self.0.as_ref().map(|(session, _)| session.http().clone());
-        let http = session.unwrap_or_else(http::idle_client);
-        let request = http.request(method.clone(), PLACEHOLDER_URL);
+        let request = self.http().request(method.clone(), PLACEHOLDER_URL);
         let idempotent = method.is_idempotent();
         AuthorizedRequest {
             client: self.clone(),
@@ -213,8 +213,8 @@ impl AuthorizedRequest {
         self.map(|request| request.form(fields))
     }
 
-    /// Sets the body. Bytes and text can be sent again after a refresh. A stream cannot: such a request returns the API's
-    /// first response (see [`reopen`](Self::reopen)).
+    /// Sets the body. Bytes and text can be sent again after a refresh. A stream cannot: if its token is refused, the request
+    /// fails with [`Error::NotResent`], and the message comes back. [`reopen`](Self::reopen) avoids that.
     pub fn body(self, body: impl Into<reqwest::Body>) -> Self {
         self.map(|request| request.body(body))
     }
@@ -224,13 +224,34 @@ impl AuthorizedRequest {
         mut self,
         open: impl Fn() -> B + Send + Sync + 'static,
     ) -> Self {
-        self.body = Some(Arc::new(move || open().into()));
+        self.body = Some(Arc::new(move |request| {
+            *request.body_mut() = Some(open().into());
+        }));
         self
     }
 
-    /// Sets a multipart form as the body. It cannot be sent again; pass its bytes to [`body`](Self::body) if that matters.
-    pub fn multipart(self, form: reqwest::multipart::Form) -> Self {
-        self.map(|request| request.multipart(form))
+    /// Sets a multipart form as the body. `open` creates it again for each attempt, so that it can be sent again after a
+    /// refresh. A content type that was set as a header is replaced, because only the form knows its boundary.
+    ///
+    /// ```
+    /// # use sailor::{oauth2::Error, prelude::*};
+    /// use sailor::reqwest::multipart::{Form, Part};
+    ///
+    /// async fn upload(cx: &Context, report: Vec<u8>) -> Result<(), Error> {
+    ///     let form = move || {
+    ///         let file = Part::bytes(report.clone()).file_name("report.pdf");
+    ///         Form::new().text("title", "Report").part("file", file)
+    ///     };
+    ///     cx.oauth().post("/uploads").multipart(form).send().await?;
+    ///     Ok(())
+    /// }
+    /// ```
+    pub fn multipart(
+        mut self,
+        open: impl Fn() -> reqwest::multipart::Form + Send + Sync + 'static,
+    ) -> Self {
+        self.body = Some(http::form_factory(self.client.http(), open));
+        self
     }
 
     /// Limits the time of one attempt, from connecting to the last byte of the response. After a redirect it starts again.
@@ -312,7 +333,8 @@ impl AuthorizedRequest {
     /// Sends the request and returns the response with any status, after refreshes and resends.
     ///
     /// # Errors
-    /// Returns an error if there is no response or no token, or if the API asks for a scope that the token lacks.
+    /// Returns an error if there is no response or no token, if the API asks for a scope that the token lacks, or if the token
+    /// was refreshed but the body cannot be sent again ([`Error::NotResent`]).
     ///
     /// # Cancel safety
     /// As for [`send`](Self::send).

@@ -45,6 +45,21 @@ pub enum Error {
     /// The request was not sent.
     #[error("the request was not sent: {0}")]
     NotSent(String),
+    /// The API refused the token, and the token has been refreshed since. But the body is a stream that can be read only
+    /// once, so the request was not sent again. A later attempt has the new token.
+    #[error(
+        "{request} returned {status}, and was not sent again with the refreshed token: its body is a stream that can be read \
+        only once (`reopen` provides one that can be sent again){}",
+        ShownBody(body)
+    )]
+    NotResent {
+        /// Method and path.
+        request: String,
+        /// The status of the response that refused the token.
+        status: StatusCode,
+        /// The start of that response's body.
+        body: String,
+    },
     /// The token is valid but lacks a scope (RFC 6750 section 3.1).
     #[error("{request} needs a scope that the credential lacks{}: connect the account again with that scope",
         scope.as_ref().map(|scope| format!(" ({scope})")).unwrap_or_default())]
@@ -95,7 +110,7 @@ impl Error {
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Unavailable { .. } => true,
+            Self::Unavailable { .. } | Self::NotResent { .. } => true,
             Self::Status {
                 status,
                 repeatable,
@@ -115,6 +130,7 @@ impl Error {
             Self::Unavailable { .. } => codes::TOKEN_UNAVAILABLE,
             Self::TokenRejected(_) => codes::TOKEN_REJECTED,
             Self::NotSent(_) => codes::API_REQUEST_NOT_SENT,
+            Self::NotResent { .. } => codes::API_REQUEST_NOT_RESENT,
             Self::InsufficientScope { .. } => codes::SCOPE_MISSING,
             Self::Status { .. } => codes::API_REFUSED,
             Self::NoResponse { .. } => codes::API_NO_RESPONSE,
@@ -134,7 +150,7 @@ impl Error {
         self
     }
 
-    /// Returns the status of the API's response, if [`Status`](Self::Status) is the error.
+    /// Returns the status of the API's final response, if [`Status`](Self::Status) is the error.
     #[must_use]
     pub fn status(&self) -> Option<StatusCode> {
         match self {

@@ -91,8 +91,16 @@ impl PreparedRequest<'_> {
             let sent = Some(&*access.token);
             let newer = match self.session.access(self.store, sent, |_| Ok(())).await {
                 Ok(newer) if self.request.is_left() => newer,
-                // There is no newer token, or the body cannot be sent again. Then the next request uses the newer token.
-                Ok(_) | Err(Error::TokenRejected(_)) => return Ok((rejected, false, access.token)),
+                // The same request succeeds with the newer token, once its module opens the body again.
+                Ok(_) => {
+                    return Err(Error::NotResent {
+                        request: self.label.clone(),
+                        status: rejected.status(),
+                        body: self.session.redacted(start, &access.token),
+                    });
+                }
+                // There is no newer token.
+                Err(Error::TokenRejected(_)) => return Ok((rejected, false, access.token)),
                 Err(error) => {
                     let start = self.session.redacted(start, &access.token);
                     return Err(error.after(&self.label, rejected.status(), &start));

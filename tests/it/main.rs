@@ -10,5 +10,6 @@ mod lint;
 mod oauth2;
 mod pages;
 mod protocol;
+mod recipes;
 mod references;
 mod time_limits;

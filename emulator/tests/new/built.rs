@@ -2,11 +2,12 @@
 
 use super::{files, new, program};
 use std::{
+    fs,
     path::{Path, PathBuf},
     process::Command,
 };
 use tempfile::TempDir;
-use test_support::Outcome;
+use test_support::{Background, Outcome};
 
 const NAME: &str = "acme-orders";
 
@@ -75,6 +76,28 @@ fn a_new_component_is_complete() {
     let binary = target().join("debug").join(NAME);
     super::compose::flow(&binary);
     super::image::is_accepted(&binary, &folder);
+    an_example_is_its_api(&folder);
+}
+
+/// The example of docs/emulator.md: the component runs against its routes.
+fn an_example_is_its_api(folder: &Path) {
+    let page = include_str!("../../../docs/emulator.md");
+    let start = page.find("use emulator::provider::").unwrap();
+    let (code, _) = page[start..].split_once("```").unwrap();
+    fs::create_dir(folder.join("examples")).unwrap();
+    fs::write(folder.join("examples/api.rs"), code).unwrap();
+    cargo(folder, "build --locked --example api");
+    let binary = target().join("debug/examples/api");
+    let mut api = Background::start(&mut program(binary.to_str().unwrap(), folder));
+    api.lines_to("The API listens on");
+    let created = emulator(
+        folder,
+        "run --function createItem --config .emulator/api.json --env-file .emulator/api.env --message samples/create-item.json",
+    );
+    assert!(
+        created.contains(r#"{"id":"bolt-2","name":"Bolt"}"#),
+        "{created}"
+    );
 }
 
 /// Clippy takes the place of the compiler for the component alone: `cargo clippy` would check all dependencies, and has nothing of

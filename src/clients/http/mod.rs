@@ -55,7 +55,7 @@ pub(crate) use moving::{NoResponse, execute};
 pub(crate) use peek::{detached, peek_error};
 pub(crate) use redact::without_tokens;
 pub(crate) use redirect::{Trail, is_redirect, redirect_target};
-pub(crate) use repeatable::{BodyFactory, Repeatable};
+pub(crate) use repeatable::{BodyFactory, PLACEHOLDER_URL, Repeatable, form_factory};
 pub(crate) use resend::{Resends, can_repeat};
 pub(crate) use response_rule::{ResponseRule, contains_ignoring_case};
 pub(crate) use retry::{RequestPolicy, retry};

@@ -143,19 +143,24 @@ impl<'a> Step<'a> {
         }
     }
 
-    /// Returns the fields that no type reads; none if a type does not tell what it reads.
+    /// Returns the fields that no type reads; none if the module's type does not tell what it reads. The other functions of
+    /// a step usually read few fields: one of them that does not tell which must not hide what the module does not read.
     fn unread(&self) -> Vec<&'a str> {
-        let types = self.others.iter().map(|(_, config)| Some(*config));
-        let types = types.chain([self.module]);
-        let mut read: BTreeSet<&str> = BTreeSet::new();
-        for config in types {
-            let Some(members) = config.and_then(ConfigType::members) else {
-                return Vec::new();
-            };
-            read.extend(members);
-        }
+        let Some(read) = self.module.and_then(ConfigType::members) else {
+            return Vec::new();
+        };
+        let others = self.others.iter();
+        let others = others.filter_map(|(_, config)| config.members());
+        let read: BTreeSet<&str> = read.iter().chain(others.flatten()).copied().collect();
         let names = self.own.keys().copied();
         names.filter(|name| !read.contains(name)).collect()
+    }
+
+    /// Returns the functions beside the module whose types do not tell what they read.
+    fn silent(&self) -> Vec<&str> {
+        let others = self.others.iter();
+        let silent = others.filter(|(_, config)| config.members().is_none());
+        silent.map(|(who, _)| who.as_str()).collect()
     }
 
     fn finding(
@@ -198,7 +203,16 @@ impl<'a> Step<'a> {
             ),
             None => "read it, or remove the field".to_owned(),
         };
-        let problem = "no type reads this field, so what users enter has no effect".to_owned();
+        let silent = self.silent();
+        let problem = if silent.is_empty() {
+            "no type reads this field, so what users enter has no effect".to_owned()
+        } else {
+            format!(
+                "no type reads this field. Only {} may: its type, such as `Value`, does not tell which members it has. A struct \
+                 does",
+                silent.join(" or ")
+            )
+        };
         self.finding(of_modules::UNREAD_FIELD, Some(name), problem, remedy)
     }
 

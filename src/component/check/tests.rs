@@ -264,6 +264,66 @@ mod fields {
         assert_eq!(found::<Value>(fields), []);
     }
 
+    /// A select model whose type does not tell its members hides no field that the module misses.
+    #[test]
+    fn a_select_model_of_any_type_reads_no_field_for_the_module() {
+        #[derive(Deserialize)]
+        #[expect(dead_code, reason = "only its members are wanted")]
+        struct Optional {
+            #[serde(default, deserialize_with = "fields::text")]
+            parent: Option<String>,
+        }
+        #[derive(Deserialize)]
+        #[expect(dead_code, reason = "only its members are wanted")]
+        struct Reads {
+            #[serde(default, deserialize_with = "fields::text")]
+            parnet: Option<String>,
+        }
+        async fn act<C>(_: Message<Value>, _: Context<C>) -> anyhow::Result<()> {
+            Ok(())
+        }
+        async fn model<C>(_: ServiceContext<C>) -> anyhow::Result<Value> {
+            Ok(Value::Null)
+        }
+        let field = view("SelectView", json!({ "model": "list" }));
+        let json =
+            json!({ "actions": { "act": { "main": "./act.rs", "fields": { "parnet": field } } } });
+        let unread = |component: Component| {
+            let issues = component.lint(None).into_iter();
+            let unread = issues.filter(|issue| issue.rule.id() == "unread-field");
+            unread
+                .map(|issue| format!("{}; {}", issue.problem, issue.remedy))
+                .collect::<Vec<_>>()
+        };
+        let new = || Component::new(&json.to_string()).unwrap();
+
+        let found = unread(
+            new()
+                .action("act", act::<Optional>)
+                .select_model("list", model::<Value>),
+        );
+        let [issue] = &found[..] else {
+            panic!("{found:?}")
+        };
+        assert!(
+            issue.contains("Only the select model \"list\" may")
+                && issue.contains("is it the member `parent`?"),
+            "{issue}"
+        );
+        let found = unread(
+            new()
+                .action("act", act::<Optional>)
+                .select_model("list", model::<Reads>),
+        );
+        assert_eq!(found, [""; 0]);
+        let found = unread(
+            new()
+                .action("act", act::<Value>)
+                .select_model("list", model::<Optional>),
+        );
+        assert_eq!(found, [""; 0]);
+    }
+
     #[test]
     fn a_misspelt_member_is_told_once_at_its_field() {
         #[derive(Deserialize)]

@@ -1,31 +1,12 @@
 //! Bodies, and which requests may be sent twice.
 
-use super::rig::{Rig, text};
+use super::rig::Rig;
 use emulator::provider::{Fault, Knobs, Provider, ProviderConfig};
-use futures_util::stream;
-use reqwest::{Body, Method, StatusCode};
+use reqwest::Method;
 use sailor::oauth2::{Error, OAuth2};
 use serde_json::{Value, json};
-use std::{
-    fs::File,
-    io::{Read as _, Write as _},
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::{Duration, SystemTime},
-};
+use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
-
-/// The content of a file as a stream, 16 KiB at a time.
-fn streamed(file: File) -> Body {
-    Body::wrap_stream(stream::unfold(file, async |mut file| {
-        let mut chunk = vec![0; 16 * 1024];
-        let read = file.read(&mut chunk);
-        chunk.truncate(*read.as_ref().unwrap_or(&0));
-        (!chunk.is_empty()).then_some((read.map(|_| chunk), file))
-    }))
-}
 
 /// token-failures: T45.
 #[tokio::test]
@@ -48,95 +29,6 @@ async fn a_json_body_is_resent_unchanged() {
         assert_eq!(call.headers["content-type"], "application/json");
     }
     assert_eq!(echo["body"].as_str().unwrap().as_bytes(), calls[1].body);
-}
-
-/// token-failures: T45.
-#[tokio::test]
-async fn a_reopened_body_is_resent_from_its_start() {
-    let rig = Rig::stale(Knobs::default()).await;
-    let content = (0..300_000_u32)
-        .flat_map(u32::to_le_bytes)
-        .collect::<Vec<_>>();
-    let mut file = tempfile::NamedTempFile::new().unwrap();
-    file.write_all(&content).unwrap();
-    let opened = Arc::new(AtomicUsize::new(0));
-    let (path, count) = (file.path().to_owned(), opened.clone());
-    let upload = rig
-        .replica()
-        .client()
-        .put("/echo/file")
-        .header("content-type", "application/octet-stream");
-    let upload = upload.reopen(move || {
-        count.fetch_add(1, Ordering::Relaxed);
-        streamed(File::open(&path).unwrap())
-    });
-    upload.send().await.unwrap();
-    let calls = rig.provider.api_calls();
-    assert_eq!(
-        (rig.statuses(), opened.load(Ordering::Relaxed)),
-        (vec![401, 200], 2)
-    );
-    assert!(
-        calls.iter().all(|call| call.body == content),
-        "each request has the whole file"
-    );
-}
-
-/// token-failures: T45.
-#[tokio::test]
-async fn a_consumed_stream_is_not_resent_after_a_401() {
-    let rig = Rig::stale(Knobs::rotating()).await;
-    let replica = rig.replica();
-    let parts = stream::iter([Ok::<_, std::io::Error>("one"), Ok("two")]);
-    let upload = replica
-        .client()
-        .post("/echo/file")
-        .body(Body::wrap_stream(parts));
-    let response = upload.send_any_status().await.unwrap();
-    assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
-    assert_eq!(
-        response.json::<Value>().await.unwrap(),
-        json!({ "error": "invalid_token" }),
-        "the API's own response"
-    );
-    assert_eq!(
-        (
-            rig.provider.refreshes(),
-            rig.account.savings(),
-            rig.provider.api_calls().len()
-        ),
-        (1, 1, 1)
-    );
-
-    replica.get().await.unwrap();
-    assert_eq!(rig.statuses(), [401, 200]);
-    assert_eq!(rig.provider.refreshes(), 1);
-}
-
-/// The API repeats the token that it rejects, to a request that cannot be sent again.
-/// token-failures: T55.
-#[tokio::test]
-async fn the_token_of_a_stream_request_is_redacted() {
-    let rig = Rig::stale(Knobs::rotating()).await;
-    let sent = text(&rig.account.oauth(), "access_token");
-    rig.provider.script_api([Fault::Json(
-        401,
-        json!({ "error": "invalid_token", "token": sent }),
-    )]);
-    let parts = stream::iter([Ok::<_, std::io::Error>("one")]);
-    let error = rig
-        .replica()
-        .client()
-        .post("/echo/file")
-        .body(Body::wrap_stream(parts))
-        .send()
-        .await
-        .unwrap_err();
-    assert!(
-        error.to_string().contains("[token]") && !error.to_string().contains(&sent),
-        "{error}"
-    );
-    assert_eq!(rig.provider.refreshes(), 1);
 }
 
 /// The error of a request with a time limit to an API that responds too late, and how often the API got the request.

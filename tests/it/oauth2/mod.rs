@@ -31,6 +31,7 @@ mod rig;
 mod saving;
 mod security;
 mod step;
+mod streams;
 mod time;
 mod time_limits;
 mod verify;

@@ -6,7 +6,6 @@ use sailor::{
     prelude::*,
 };
 use serde::{Deserialize, de::DeserializeOwned};
-use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// The largest response that is read, in bytes.
@@ -23,8 +22,12 @@ pub async fn read<T: DeserializeOwned>(request: AuthorizedRequest) -> anyhow::Re
     Ok(http::read_json(response, MAX_RESPONSE).await?)
 }
 
+/// What the functions below read of the configuration: no field. Requests find the base URL and the tokens by themselves.
+#[derive(Deserialize)]
+pub struct NoFields {}
+
 /// Checks credentials with a request that succeeds only with valid ones.
-pub async fn verify(cx: ServiceContext<Value>) -> anyhow::Result<Verified> {
+pub async fn verify(cx: ServiceContext<NoFields>) -> anyhow::Result<Verified> {
     let result = cx.oauth().get("/me").send().await;
     Ok(http::verify(result)?)
 }
@@ -41,7 +44,7 @@ struct Item {
 }
 
 /// The select model of the field `parent`: the names of the items by their ids.
-pub async fn get_items(cx: ServiceContext<Value>) -> anyhow::Result<BTreeMap<String, String>> {
+pub async fn get_items(cx: ServiceContext<NoFields>) -> anyhow::Result<BTreeMap<String, String>> {
     let list: Items = read(cx.oauth().get("/items")).await?;
     let items = list.items.into_iter();
     Ok(items.map(|item| (item.id, item.name)).collect())
