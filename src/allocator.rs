@@ -1,7 +1,7 @@
 //! The allocator of every program that contains the sailor. docs/memory.md ("The allocator") has the figures.
 //!
 //! A message is allocated on one thread and freed on another. With glibc these threads wait for each other's arenas: that is
-//! 40 % of the CPU time at prefetch 100.
+//! a third of the CPU time at prefetch 100.
 
 use tikv_jemallocator::Jemalloc;
 

@@ -226,6 +226,26 @@ impl Limited {
     }
 }
 
+/// Otherwise jemalloc has its own defaults, and the limits of docs/memory.md do not hold.
+#[cfg(target_os = "linux")]
+#[test]
+fn the_allocator_has_the_sailors_configuration() {
+    let told = std::process::Command::new(SCRIPTED)
+        .arg("--version")
+        .env("_RJEM_MALLOC_CONF", "stats_print:true")
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&told.stderr);
+    for option in [
+        "opt.narenas: 2",
+        "opt.dirty_decay_ms: 1000 ",
+        "opt.muzzy_decay_ms: 0 ",
+        "opt.oversize_threshold: 4194304",
+    ] {
+        assert!(told.contains(option), "{option}: {told}");
+    }
+}
+
 #[tokio::test]
 async fn large_messages_fit_into_128_mb_at_any_prefetch() {
     let mut process = Limited::start(128, 50, "script").await;
