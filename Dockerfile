@@ -27,6 +27,8 @@ FROM rust AS build
 SHELL ["/bin/bash", "-euo", "pipefail", "-c"]
 ARG PACKAGE=reference-component
 ARG FEATURES=""
+# The allocator is built for pages of one size, and starts with those that are no larger: kernels for arm64 have up to 64 KB.
+ENV AARCH64_UNKNOWN_LINUX_GNU_JEMALLOC_SYS_WITH_LG_PAGE=16
 COPY --from=manifests /src .
 RUN cargo build --profile image --locked --package "$PACKAGE" --features "$FEATURES" --bins
 # The sources are older than what was built of the empty programs.

@@ -8,8 +8,8 @@ use tikv_jemallocator::Jemalloc;
 #[global_allocator]
 static ALLOCATOR: Jemalloc = Jemalloc;
 
-/// - Two arenas instead of four for each processor of the machine, which a container does not have.
-/// - Freed pages go back to the system after a second, and those of blocks of 4 MB and more at once.
+/// - Two arenas. By default there are four for each processor of the machine, also in a container that may use one.
+/// - Freed pages go back to the system after a second, while the process allocates; those of blocks of 4 MB and more at once.
 ///
 /// The variable `_RJEM_MALLOC_CONF` overrides it.
 #[expect(
@@ -17,5 +17,5 @@ static ALLOCATOR: Jemalloc = Jemalloc;
     reason = "jemalloc reads a symbol of this name when it starts"
 )]
 #[unsafe(export_name = "_rjem_malloc_conf")]
-static CONFIGURATION: &u8 = &TEXT[0];
-const TEXT: &[u8] = b"narenas:2,dirty_decay_ms:1000,muzzy_decay_ms:0,oversize_threshold:4194304\0";
+static CONFIGURATION: &[u8; 74] =
+    b"narenas:2,dirty_decay_ms:1000,muzzy_decay_ms:0,oversize_threshold:4194304\0";
