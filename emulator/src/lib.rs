@@ -15,6 +15,7 @@ mod decode;
 mod demo;
 mod demo_notes;
 mod emulator;
+mod env_file;
 mod event;
 mod event_log;
 mod input;

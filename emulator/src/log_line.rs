@@ -43,12 +43,12 @@ impl LogLine {
             Ok(Value::Object(record)) => Some(record),
             _ => None,
         };
-        match record.as_ref().and_then(shown) {
-            Some((level, text, shown)) => Self {
-                shown: without_controls(&shown).into_owned(),
-                fatal: (level == "fatal").then(|| Fatal {
-                    short: shown.replacen(&text, "the process ends with this error", 1),
-                    text,
+        match record.as_ref().and_then(Record::read) {
+            Some(record) => Self {
+                shown: record.shown(&record.text),
+                fatal: (record.level == "fatal").then(|| Fatal {
+                    short: record.shown("the process ends with this error"),
+                    text: record.text,
                 }),
             },
             None => Self {
@@ -59,29 +59,43 @@ impl LogLine {
     }
 }
 
-/// The level, the text and the whole of a bunyan line; nothing for other JSON.
-fn shown(record: &Map<String, Value>) -> Option<(&'static str, String, String)> {
-    let level = level(record.get("level")?.as_u64()?);
-    let text = match record.get("msg")? {
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    };
-    let cause = record
-        .get("err")
-        .and_then(|error| error["message"].as_str());
-    // The text of an error event that was not published.
-    let reported = record.get("reported_message").and_then(Value::as_str);
-    let causes = [cause, reported].into_iter().flatten();
-    let mut line = causes.fold(format!("{level:<5} {text}"), |line, cause| {
-        format!("{line}: {cause}")
-    });
-    if let Some(code) = record.get("code").and_then(Value::as_str) {
-        line += &format!(" [{code}]");
+/// A bunyan line.
+struct Record {
+    level: &'static str,
+    text: String,
+    /// What stands after the text: causes, code and fields.
+    rest: String,
+}
+
+impl Record {
+    /// Reads a line; nothing for other JSON.
+    fn read(record: &Map<String, Value>) -> Option<Self> {
+        let level = level(record.get("level")?.as_u64()?);
+        let text = match record.get("msg")? {
+            Value::String(text) => text.clone(),
+            other => other.to_string(),
+        };
+        let cause = record
+            .get("err")
+            .and_then(|error| error["message"].as_str());
+        // The text of an error event that was not published.
+        let reported = record.get("reported_message").and_then(Value::as_str);
+        let causes = [cause, reported].into_iter().flatten();
+        let mut rest: String = causes.map(|cause| format!(": {cause}")).collect();
+        if let Some(code) = record.get("code").and_then(Value::as_str) {
+            rest += &format!(" [{code}]");
+        }
+        for (name, value) in record.iter().filter(|(name, _)| is_field(name)) {
+            rest += &format!(" {name}={}", word(value));
+        }
+        Some(Self { level, text, rest })
     }
-    for (name, value) in record.iter().filter(|(name, _)| is_field(name)) {
-        line += &format!(" {name}={}", word(value));
+
+    /// The line with this text.
+    fn shown(&self, text: &str) -> String {
+        let line = format!("{:<5} {text}{}", self.level, self.rest);
+        without_controls(&line).into_owned()
     }
-    Some((level, text, line))
 }
 
 fn level(number: u64) -> &'static str {
@@ -154,6 +168,21 @@ mod tests {
         ] {
             assert_eq!(shown(line), expected);
         }
+    }
+
+    /// It is shown when the text itself was shown before.
+    #[test]
+    fn the_short_form_of_an_error_is_without_its_text() {
+        let short = |line: &str| LogLine::read(line).fatal.unwrap().short;
+        for text in ["fatal", "f", "", "cannot start", "a\\u001b[2J"] {
+            let line = format!(
+                r#"{{"level":60,"msg":"{text}","code":"start-failed","err":{{"message":"no\u001b queue"}}}}"#
+            );
+            let expected =
+                "fatal the process ends with this error: no\u{fffd} queue [start-failed]";
+            assert_eq!(short(&line), expected, "{text:?}");
+        }
+        assert!(LogLine::read(r#"{"level":50,"msg":"x"}"#).fatal.is_none());
     }
 
     #[test]

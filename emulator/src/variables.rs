@@ -1,6 +1,8 @@
 //! The component's environment: what the emulator gives, what `.env` and files of variables say, and options.
 
-use crate::{component_file::ComponentFile, input::InputError, placeholders::Placeholders};
+use crate::{
+    component_file::ComponentFile, env_file, input::InputError, placeholders::Placeholders,
+};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
@@ -43,12 +45,15 @@ impl Variables {
         let default = Path::new(DEFAULT_FILE);
         if default.is_file() {
             let is_new = |(name, _): &(String, String)| std::env::var_os(name).is_none();
-            let pairs: Pairs = read_file(default)?.into_iter().filter(is_new).collect();
+            let pairs: Pairs = env_file::read(default)?
+                .into_iter()
+                .filter(is_new)
+                .collect();
             this.note = note(&pairs);
             this.files = pairs;
         }
         for file in files {
-            this.files.extend(read_file(file)?);
+            this.files.extend(env_file::read(file)?);
         }
         Ok(this)
     }
@@ -186,41 +191,6 @@ fn set(env: &mut Pairs, name: &str, value: String) {
     env.push((name.to_owned(), value));
 }
 
-/// Reads lines `NAME=VALUE`. The error names no value.
-fn read_file(path: &Path) -> Result<Pairs, InputError> {
-    let cannot = |why: &str| {
-        let path = path.display();
-        InputError::new(format!(
-            "the file of variables {path} cannot be read: {why}"
-        ))
-    };
-    let lines = dotenvy::from_path_iter(path).map_err(|error| cannot(&reason(&error)))?;
-    lines
-        .collect::<Result<_, _>>()
-        .map_err(|error| cannot(&reason(&error)))
-}
-
-fn reason(error: &dotenvy::Error) -> String {
-    match error {
-        // What is not before an equals sign may be secret.
-        dotenvy::Error::LineParse(line, at) => match line.split_once('=') {
-            Some((name, _)) if is_name(name) => format!(
-                "the line of {name} is not NAME=VALUE from character {at} on; a value with spaces or # needs quotes"
-            ),
-            _ => "a line is not NAME=VALUE".to_owned(),
-        },
-        dotenvy::Error::Io(error) => error.to_string(),
-        other => other.to_string(),
-    }
-}
-
-fn is_name(text: &str) -> bool {
-    let name = text.trim();
-    let name = name.strip_prefix("export ").unwrap_or(name);
-    let allowed = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '.';
-    name.len() <= 64 && !name.is_empty() && name.chars().all(allowed)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -314,20 +284,5 @@ mod tests {
                 .ends_with("\n  X_SECRET")
         );
         assert_eq!(completed(&own, &[]).await, pairs(&[("X_ID", "mine")]));
-    }
-
-    #[test]
-    fn a_line_that_is_none_is_an_error_without_its_value() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("e.env");
-        for text in ["top-secret\n", "NAME=top-secret key\n"] {
-            fs::write(&path, text).unwrap();
-            let error = read_file(&path).unwrap_err().to_string();
-            assert!(
-                error.contains("NAME=VALUE") && !error.contains("top-secret"),
-                "{error}"
-            );
-        }
-        assert!(read_file(&folder.path().join("none")).is_err());
     }
 }

@@ -3,6 +3,9 @@
 use super::{env_reader::EnvReader, variables as vars};
 use std::{fmt, str::FromStr};
 
+/// The variable of [`OAuthMode`].
+pub(crate) const MODE_VARIABLE: &str = vars::OAUTH_MODE.name;
+
 /// When access tokens are refreshed.
 ///
 /// ```

@@ -159,8 +159,9 @@ impl<'a> Harness<'a> {
         self
     }
 
-    /// Sets an environment variable for the templates of the OAuth2 credential, such as the client id. If none is set, the
-    /// environment of the test is used.
+    /// Sets an environment variable for the OAuth2 credential: one of its templates, such as the client id, or
+    /// `ELASTICIO_OAUTH_HTTP_HOSTS` or `ELASTICIO_OAUTH_MODE`. An empty one counts as not set. If none is set, templates and hosts
+    /// are read from the environment of the test, and the mode is the component's choice.
     #[must_use]
     pub fn environment(mut self, name: &str, value: &str) -> Self {
         self.environment.insert(name.to_owned(), value.to_owned());
@@ -316,7 +317,7 @@ impl<'a> Harness<'a> {
         }
         let message = Object::read(Json::from(&message).bytes())?;
         let (clients, streaming) = self.clients()?;
-        let session = session(self.component, self.environment, streaming);
+        let session = session(self.component, self.environment, streaming)?;
         let recorder = Recorder::new(self.config, self.saved, session, self.message_size_limit);
         let parts = ContextParts {
             config: recorder.config(),
@@ -422,7 +423,7 @@ impl<'a> Harness<'a> {
         call: impl AsyncFnOnce(ServiceContextParts) -> anyhow::Result<T>,
     ) -> anyhow::Result<T> {
         let (clients, streaming) = self.clients()?;
-        let session = session(self.component, self.environment, streaming);
+        let session = session(self.component, self.environment, streaming)?;
         let recorder = Recorder::new(self.config, self.saved, session, self.message_size_limit);
         let parts = ServiceContextParts {
             function: self.function.to_owned(),
@@ -461,7 +462,10 @@ fn session(
     component: &Component,
     environment: BTreeMap<String, String>,
     http: reqwest::Client,
-) -> Option<Session> {
+) -> anyhow::Result<Option<Session>> {
+    let name = settings::OAUTH_MODE_VARIABLE;
+    let mode = environment.get(name).filter(|mode| !mode.is_empty());
+    let mode = mode.map(|mode| mode.parse()).transpose().context(name)?;
     let environment: Environment = if environment.is_empty() {
         Arc::new(settings::environment)
     } else {
@@ -470,9 +474,9 @@ fn session(
     let config = SessionConfig {
         http,
         environment,
-        mode: None,
+        mode,
         lock: None,
         lock_scope: String::new(),
     };
-    component.session(config)
+    Ok(component.session(config))
 }

@@ -3,14 +3,15 @@
 //! then the bound, the type and the line.
 //!
 //! The files are compiled against the libraries that these tests were built with, so nothing is built for them: all take a few
-//! seconds. (trybuild builds every dependency once more, which takes minutes.) Only lines are compared, because the whole
-//! answer is another one with each compiler.
+//! seconds. (trybuild builds every dependency once more, which takes minutes.) Cargo's folder can have several builds of a
+//! library, so its notes on this binary say which ones are meant. Only lines are compared, because the whole answer is another
+//! one with each compiler.
 
+use serde::Deserialize;
 use std::{
     fs,
     path::{Path, PathBuf},
     process::{Command, Output},
-    time::SystemTime,
 };
 use tempfile::TempDir;
 
@@ -35,83 +36,140 @@ fn main() {
 }
 "#;
 
+/// What cargo notes on a library or a test in the file of its fingerprint: the crates that it is built with, each with the hash of
+/// that crate's own fingerprint.
+#[derive(Deserialize)]
+struct Notes {
+    deps: Vec<(u64, String, bool, u64)>,
+}
+
+/// The libraries that a test was built with, and where theirs are.
+struct Libraries {
+    externs: Vec<(&'static str, PathBuf)>,
+    folders: Vec<PathBuf>,
+    /// The target, if cargo was told one.
+    target: Option<String>,
+}
+
+impl Libraries {
+    /// Finds those of the test `exe` in cargo's folder, `…/PROFILE/deps/` or `…/TARGET/PROFILE/deps/`.
+    fn of(exe: &Path, is_target: impl Fn(&str) -> bool) -> Self {
+        let deps = exe.parent().unwrap();
+        let profile = deps.parent().unwrap();
+        let prints = profile.join(".fingerprint");
+        let (test, hash) = exe
+            .file_stem()
+            .unwrap()
+            .to_str()
+            .unwrap()
+            .rsplit_once('-')
+            .unwrap();
+        let notes = prints.join(format!(
+            "{}-{hash}/test-integration-test-{test}.json",
+            env!("CARGO_PKG_NAME")
+        ));
+        let notes: Notes = serde_json::from_str(&read(&notes)).unwrap();
+        let path = |name| {
+            let mut known = notes.deps.iter().filter(|(_, known, ..)| known == name);
+            let (.., print) = known
+                .next()
+                .unwrap_or_else(|| panic!("no {name} in the notes"));
+            deps.join(format!("lib{name}-{}.rlib", hash_of(&prints, name, *print)))
+        };
+        let outer = profile.parent().unwrap();
+        let target = outer.file_name().unwrap().to_str().unwrap();
+        let target = is_target(target).then(|| target.to_owned());
+        let mut folders = vec![deps.to_owned()];
+        if target.is_some() {
+            // The macros are built for the compiler's own machine.
+            let of_host = outer.parent().unwrap().join(profile.file_name().unwrap());
+            folders.push(of_host.join("deps"));
+        }
+        Self {
+            externs: LIBRARIES.map(|name| (name, path(name))).into(),
+            folders,
+            target,
+        }
+    }
+}
+
+/// The hash in the file name of the build of a library that has this fingerprint.
+fn hash_of(prints: &Path, name: &str, print: u64) -> String {
+    let print: String = print
+        .to_le_bytes()
+        .map(|byte| format!("{byte:02x}"))
+        .concat();
+    let folders = fs::read_dir(prints)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let mut builds = folders.filter(|folder| {
+        let found = fs::read_to_string(folder.join(format!("lib-{name}")));
+        found.is_ok_and(|text| text == print)
+    });
+    let build = builds.next().unwrap_or_else(|| {
+        panic!(
+            "{} has no {name} with the fingerprint {print}",
+            prints.display()
+        )
+    });
+    let folder = build.file_name().unwrap().to_str().unwrap();
+    folder.rsplit_once('-').unwrap().1.to_owned()
+}
+
+fn read(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+fn rustc() -> Command {
+    Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()))
+}
+
 struct Compiler {
     folder: TempDir,
-    deps: PathBuf,
-    externs: Vec<(&'static str, PathBuf)>,
+    libraries: Libraries,
 }
 
 impl Compiler {
-    /// Finds the libraries of this binary: of those that cargo has built in its folder, the newest ones that compile the control.
+    /// Takes the libraries of this binary, and compiles the control with them.
     fn new() -> Self {
-        let exe = std::env::current_exe().unwrap();
-        let deps = exe.parent().unwrap().to_owned();
+        let targets = rustc().args(["--print", "target-list"]).output().unwrap();
+        let targets = String::from_utf8(targets.stdout).unwrap();
+        let is_target = |name: &str| targets.lines().any(|target| target == name);
         let folder = TempDir::new().unwrap();
         let control = folder.path().join("control.rs");
         fs::write(&control, CONTROL).unwrap();
-        let mut combinations = vec![Vec::new()];
-        for name in LIBRARIES {
-            let files = libraries(&deps, name);
-            assert!(!files.is_empty(), "{} has no lib{name}", deps.display());
-            combinations = combinations
-                .into_iter()
-                .flat_map(|chosen: Vec<_>| {
-                    files.iter().map(move |file| {
-                        let mut chosen = chosen.clone();
-                        chosen.push((name, file.clone()));
-                        chosen
-                    })
-                })
-                .collect();
-        }
-        let mut compiler = Self {
-            folder,
-            deps,
-            externs: Vec::new(),
-        };
-        let mut last = String::new();
-        for externs in combinations {
-            compiler.externs = externs;
-            let output = compiler.compile(&control);
-            if output.status.success() {
-                return compiler;
-            }
-            last = String::from_utf8_lossy(&output.stderr).into_owned();
-        }
-        panic!("no libraries compile the control: {last}");
+        let libraries = Libraries::of(&std::env::current_exe().unwrap(), is_target);
+        let this = Self { folder, libraries };
+        let output = this.compile(&control);
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            output.status.success(),
+            "the control does not compile: {told}"
+        );
+        this
     }
 
     fn compile(&self, file: &Path) -> Output {
-        let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
-        let mut command = Command::new(rustc);
+        let mut command = rustc();
         command
             .args(["--edition=2024", "--crate-type=bin", "--emit=metadata"])
-            .arg("-L")
-            .arg(format!("dependency={}", self.deps.display()))
             .arg("--out-dir")
             .arg(self.folder.path());
-        for (name, file) in &self.externs {
+        for folder in &self.libraries.folders {
+            command
+                .arg("-L")
+                .arg(format!("dependency={}", folder.display()));
+        }
+        for (name, file) in &self.libraries.externs {
             command
                 .arg("--extern")
                 .arg(format!("{name}={}", file.display()));
         }
+        if let Some(target) = &self.libraries.target {
+            command.arg("--target").arg(target);
+        }
         command.arg(file).output().unwrap()
     }
-}
-
-/// The files of a library, the newest first.
-fn libraries(deps: &Path, name: &str) -> Vec<PathBuf> {
-    let begin = format!("lib{name}-");
-    let entries = fs::read_dir(deps).unwrap().map(Result::unwrap);
-    let mut files: Vec<(SystemTime, PathBuf)> = entries
-        .filter(|entry| {
-            let file = entry.file_name().into_string().unwrap_or_default();
-            file.starts_with(&begin) && file.ends_with(".rlib")
-        })
-        .map(|entry| (entry.metadata().unwrap().modified().unwrap(), entry.path()))
-        .collect();
-    files.sort_by(|a, b| b.cmp(a));
-    files.into_iter().map(|(_, path)| path).collect()
 }
 
 #[test]
@@ -145,4 +203,49 @@ fn compile_errors_lead_to_the_fix() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
     assert!(count > 0, "the files were not found");
+}
+
+/// A folder in which cargo has built each library twice, the wrong one last.
+#[test]
+fn of_several_builds_the_test_has_its_own() {
+    let folder = TempDir::new().unwrap();
+    let triple = "x86_64-unknown-linux-gnu";
+    for (profile, is_target) in [("debug", false), (&*format!("{triple}/debug"), true)] {
+        let profile = folder.path().join(profile);
+        let note = |name: &str, file: &str, text: &str| {
+            let folder = profile.join(".fingerprint").join(name);
+            fs::create_dir_all(&folder).unwrap();
+            fs::write(folder.join(file), text).unwrap();
+        };
+        let deps: Vec<_> = LIBRARIES
+            .iter()
+            .map(|name| (1, name, false, 0x0102_u64))
+            .collect();
+        let text = serde_json::json!({ "rustc": 1, "deps": deps }).to_string();
+        note(
+            "elasticio-sailor-aa",
+            "test-integration-test-it.json",
+            &text,
+        );
+        for name in LIBRARIES {
+            let file = format!("lib-{name}");
+            note(
+                &format!("package-of-{name}-right"),
+                &file,
+                "0201000000000000",
+            );
+            note(
+                &format!("package-of-{name}-stale"),
+                &file,
+                "0301000000000000",
+            );
+        }
+        let found = Libraries::of(&profile.join("deps/it-aa"), |name| name == triple);
+        let expected = LIBRARIES.map(|name| profile.join(format!("deps/lib{name}-right.rlib")));
+        let paths: Vec<_> = found.externs.into_iter().map(|(_, path)| path).collect();
+        assert_eq!(paths, expected);
+        assert_eq!(found.target.is_some(), is_target);
+        let of_host = found.folders.last().unwrap();
+        assert_eq!(*of_host, folder.path().join("debug/deps"));
+    }
 }

@@ -103,7 +103,7 @@ pub fn main_with(arguments: impl IntoIterator<Item = impl Into<OsString> + Clone
 #[tokio::main]
 async fn execute(command: Command) -> anyhow::Result<bool> {
     match command {
-        Command::New(arguments) => new::create(arguments.plan()?).map(|()| true),
+        Command::New(arguments) => new::create(arguments.plan()?).await.map(|()| true),
         Command::Run(arguments) => run_command(arguments).await,
         Command::Demo(arguments) => {
             let timeline = Timeline::new(arguments.json, !arguments.log);

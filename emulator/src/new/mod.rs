@@ -1,5 +1,6 @@
 //! `emulator new`: writes a component of its own, ready to run, test, build as an image and deploy.
 
+mod interruption;
 mod name;
 mod packages;
 mod source;
@@ -10,14 +11,17 @@ pub(crate) use name::ComponentName;
 pub(crate) use packages::Checkout;
 pub(crate) use source::{GitVersion, Source};
 
-use anyhow::{Context, ensure};
-use staging::Staging;
+use anyhow::{Context, bail, ensure};
+use interruption::Interruption;
+use staging::{Place, Staging};
 use std::{
     fs,
     io::{self, Write as _},
+    os::unix::process::ExitStatusExt as _,
     path::{Path, PathBuf},
     process::Stdio,
 };
+use tokio::{io::AsyncReadExt as _, process::Command};
 
 /// What to write, and where.
 pub(crate) struct NewPlan {
@@ -28,20 +32,23 @@ pub(crate) struct NewPlan {
     pub(crate) source: Option<Source>,
 }
 
-/// Writes the component, and prints what to do with it. If anything fails, nothing is written; if the process is killed, a
-/// hidden folder can stay, which is no obstacle for the next one.
-pub(crate) fn create(plan: NewPlan) -> anyhow::Result<()> {
+/// Writes the component, and prints what to do with it. If anything fails, or the process is interrupted, nothing is written. Only
+/// a process that is killed leaves a hidden folder, which is no obstacle for the next one.
+pub(crate) async fn create(plan: NewPlan) -> anyhow::Result<()> {
     let NewPlan {
         name,
         folder,
         source,
     } = plan;
     let folder = folder.unwrap_or_else(|| PathBuf::from(name.as_str()));
-    let staging = Staging::begin(&folder)?;
+    let place = Place::check(&folder)?;
     let source = match source {
         Some(source) => source,
         None => Source::of_this_program()?,
     };
+    // From here on, a signal does not end the process before the files are removed.
+    let mut interruption = Interruption::listen()?;
+    let staging = Staging::begin(place)?;
     for (path, text) in template::files(&name, &source) {
         staging.write(path, &text)?;
     }
@@ -49,24 +56,51 @@ pub(crate) fn create(plan: NewPlan) -> anyhow::Result<()> {
         let to = staging.path().join("Cargo.lock");
         fs::copy(&lock, to).with_context(|| format!("copying {}", lock.display()))?;
     }
-    resolve(&staging.path(), &source)?;
+    resolve(&staging.path(), &source, &mut interruption).await?;
     staging.finish()?;
     print_next_steps(&name, &folder, &source);
     Ok(())
 }
 
-/// Lets cargo find every dependency, and write Cargo.lock.
-fn resolve(folder: &Path, source: &Source) -> anyhow::Result<()> {
-    let output = crate::cargo::cargo()
+/// Lets cargo find every dependency, and write Cargo.lock. At an interruption cargo is ended first, so that it writes nothing more.
+async fn resolve(
+    folder: &Path,
+    source: &Source,
+    interruption: &mut Interruption,
+) -> anyhow::Result<()> {
+    const INTERRUPTED: &str = "interrupted; nothing was written";
+    let mut cargo = Command::from(crate::cargo::cargo())
         .args(["update", "--workspace", "--quiet"])
         .current_dir(folder)
         .stdin(Stdio::null())
-        .output()
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
         .context(packages::CARGO_MISSING)?;
+    let stderr = cargo.stderr.take();
+    let ended = async {
+        let mut told = Vec::new();
+        if let Some(mut stderr) = stderr {
+            stderr.read_to_end(&mut told).await?;
+        }
+        io::Result::Ok((cargo.wait().await?, told))
+    };
+    let ended = tokio::select! {
+        biased;
+        () = interruption.comes() => None,
+        ended = ended => Some(ended.context("waiting for cargo")?),
+    };
+    let Some((status, told)) = ended else {
+        cargo.kill().await.context("ending cargo")?;
+        bail!(INTERRUPTED);
+    };
+    // A terminal's Ctrl-C reaches cargo too, and may reach it first.
+    ensure!(status.signal().is_none(), INTERRUPTED);
     ensure!(
-        output.status.success(),
+        status.success(),
         "cargo cannot find the dependencies; the runtime was to come from {source}; nothing was written:\n{}",
-        String::from_utf8_lossy(&output.stderr).trim_end()
+        String::from_utf8_lossy(&told).trim_end()
     );
     Ok(())
 }

@@ -11,49 +11,63 @@ use tempfile::{Builder, TempDir};
 /// How the names of the folders begin where the files are until all of them are there. One stays if the process is killed.
 const PREFIX: &str = ".emulator-new-";
 
-/// Files that are being written. If it is dropped before [`finish`](Self::finish), they are removed.
-pub(crate) struct Staging {
+/// A folder that is empty or does not exist.
+pub(crate) struct Place {
     folder: PathBuf,
-    /// On the same file system as the folder: beside a new one, and in one that exists.
-    place: TempDir,
     is_new: bool,
 }
 
-impl Staging {
-    /// Begins in a folder that is empty or does not exist.
-    pub(crate) fn begin(folder: &Path) -> anyhow::Result<Self> {
+impl Place {
+    /// Checks the folder, and writes nothing.
+    pub(crate) fn check(folder: &Path) -> Result<Self, InputError> {
         let is_new = match first_entry(folder) {
             Ok(None) => false,
             Ok(Some(name)) => {
                 let shown = folder.display();
-                let text = format!(
+                return Err(InputError::new(format!(
                     "the folder {shown} is not empty, it has {name}: name an empty or a new one with --folder"
-                );
-                return Err(InputError::new(text).into());
+                )));
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => true,
-            Err(error) => return Err(unusable(folder, &error).into()),
+            Err(error) => return Err(unusable(folder, &error)),
         };
-        let parent = match folder.parent().filter(|_| is_new) {
+        Ok(Self {
+            folder: folder.to_owned(),
+            is_new,
+        })
+    }
+
+    /// Where the files are until all of them are there: on the same file system, beside a new folder, and in one that exists.
+    fn parent(&self) -> &Path {
+        match self.folder.parent().filter(|_| self.is_new) {
             Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
             Some(parent) => parent,
-            None => folder,
-        };
-        let place = Builder::new().prefix(PREFIX).tempdir_in(parent);
-        let place = place.map_err(|error| unusable(folder, &error))?;
-        let staging = Self {
-            folder: folder.to_owned(),
-            place,
-            is_new,
-        };
+            None => &self.folder,
+        }
+    }
+}
+
+/// Files that are being written. If it is dropped before [`finish`](Self::finish), they are removed.
+pub(crate) struct Staging {
+    place: Place,
+    temporary: TempDir,
+}
+
+impl Staging {
+    /// Begins with no files.
+    pub(crate) fn begin(place: Place) -> Result<Self, InputError> {
+        let temporary = Builder::new().prefix(PREFIX).tempdir_in(place.parent());
+        let temporary = temporary.map_err(|error| unusable(&place.folder, &error))?;
+        let staging = Self { place, temporary };
         // A folder in the temporary one, which nobody else may read.
-        fs::create_dir(staging.path()).map_err(|error| unusable(folder, &error))?;
+        let created = fs::create_dir(staging.path());
+        created.map_err(|error| unusable(&staging.place.folder, &error))?;
         Ok(staging)
     }
 
     /// The folder with what is written so far.
     pub(crate) fn path(&self) -> PathBuf {
-        self.place.path().join("component")
+        self.temporary.path().join("component")
     }
 
     /// Writes a file, and the folders that it is in.
@@ -67,19 +81,20 @@ impl Staging {
 
     /// Moves everything to its place. If that fails, the folder is as it was.
     pub(crate) fn finish(self) -> anyhow::Result<()> {
-        let result = if self.is_new {
-            fs::rename(self.path(), &self.folder)
+        let folder = &self.place.folder;
+        let result = if self.place.is_new {
+            fs::rename(self.path(), folder)
         } else {
             self.move_files()
         };
-        Ok(result.map_err(|error| unusable(&self.folder, &error))?)
+        Ok(result.map_err(|error| unusable(folder, &error))?)
     }
 
     fn move_files(&self) -> io::Result<()> {
         let mut moved = Vec::new();
         let mut move_one = |entry: io::Result<fs::DirEntry>| {
             let from = entry?.path();
-            let to = self.folder.join(from.file_name().unwrap_or_default());
+            let to = self.place.folder.join(from.file_name().unwrap_or_default());
             if to.symlink_metadata().is_ok() {
                 let text = format!("somebody else has written {}", to.display());
                 return Err(io::Error::new(io::ErrorKind::AlreadyExists, text));
@@ -121,6 +136,10 @@ fn unusable(folder: &Path, error: &io::Error) -> InputError {
 mod tests {
     use super::*;
 
+    fn begin(folder: &Path) -> Result<Staging, InputError> {
+        Staging::begin(Place::check(folder)?)
+    }
+
     fn names(folder: &Path) -> Vec<String> {
         let entries = fs::read_dir(folder).unwrap();
         let name = |entry: io::Result<fs::DirEntry>| entry.unwrap().file_name().into_string();
@@ -133,7 +152,7 @@ mod tests {
     fn a_new_folder_appears_with_all_of_its_files() {
         let parent = TempDir::new().unwrap();
         let folder = parent.path().join("acme");
-        let staging = Staging::begin(&folder).unwrap();
+        let staging = begin(&folder).unwrap();
         staging.write("src/main.rs", "").unwrap();
         assert!(!folder.exists());
         staging.finish().unwrap();
@@ -145,9 +164,9 @@ mod tests {
     fn what_is_given_up_leaves_nothing() {
         let parent = TempDir::new().unwrap();
         let folder = parent.path().join("acme");
-        drop(Staging::begin(&folder).unwrap());
+        drop(begin(&folder).unwrap());
         assert!(names(parent.path()).is_empty());
-        drop(Staging::begin(parent.path()).unwrap());
+        drop(begin(parent.path()).unwrap());
         assert!(names(parent.path()).is_empty());
     }
 
@@ -157,7 +176,7 @@ mod tests {
         let (new, empty) = (parent.path().join("new"), parent.path().join("empty"));
         fs::create_dir(&empty).unwrap();
         for folder in [&new, &empty] {
-            let staging = Staging::begin(folder).unwrap();
+            let staging = begin(folder).unwrap();
             for name in ["a", "b", "c", "d"] {
                 staging.write(name, "ours").unwrap();
             }
@@ -174,8 +193,8 @@ mod tests {
     #[test]
     fn what_a_killed_process_has_left_is_no_obstacle() {
         let folder = TempDir::new().unwrap();
-        let killed = Staging::begin(folder.path()).unwrap();
-        let next = Staging::begin(folder.path()).unwrap();
+        let killed = begin(folder.path()).unwrap();
+        let next = begin(folder.path()).unwrap();
         next.write("a", "").unwrap();
         next.finish().unwrap();
         assert!(killed.path().exists());

@@ -1,9 +1,11 @@
 //! Compares values of two runs, and tells where they differ.
 //!
 //! Two things differ by nature and count as equal: UUIDs that a run makes itself, and times that are as far from the moment of
-//! their run, such as the end of a new token. A UUID that comes from the message, the configuration or a response is compared.
+//! their run, such as the end of a new token. What comes from the message, the configuration, the snapshot or a response is the
+//! same in both runs, so it is compared as it is. A number that comes from there is one of these too.
 
 use super::Exchange;
+use http_double::percent_decoded;
 use regex_lite::{Match, Regex};
 use sailor::{http::parse_time, jiff::Timestamp};
 use serde_json::Value;
@@ -11,6 +13,8 @@ use std::collections::BTreeSet;
 
 /// How far from each other two times may be, each from the moment of its run: seconds.
 const TOLERANCE: i64 = 3600;
+/// How far from its run a number may be to be a time, and not just a number with as many digits: seconds.
+const TIMES: i64 = 10 * 366 * 86_400;
 /// Texts in a difference are cut to this length.
 const SHOWN: usize = 200;
 
@@ -18,8 +22,10 @@ const SHOWN: usize = 200;
 pub(super) struct Runs {
     recorded_at: Timestamp,
     now: Timestamp,
-    /// The UUIDs that came into the recorded run from outside.
+    /// The UUIDs, times and numbers that came into the recorded run from outside.
     inputs: BTreeSet<String>,
+    /// The times in what the recorded run began with: a component may write one in another form.
+    given: BTreeSet<Timestamp>,
     made: Option<Regex>,
 }
 
@@ -35,31 +41,36 @@ impl Runs {
             recorded_at,
             now: Timestamp::now(),
             inputs: BTreeSet::new(),
+            given: BTreeSet::new(),
             made: made.ok(),
         };
-        this.inputs = this.inputs_of(given, exchanges);
+        this.inputs = this.found_in(&given.to_string());
+        this.given = this.inputs.iter().filter_map(|text| time(text)).collect();
+        this.add_exchanges(exchanges);
         this
     }
 
-    /// Many APIs return what they were sent, so a UUID that is in a request first is the component's.
-    fn inputs_of(&self, given: &Value, exchanges: &[Exchange]) -> BTreeSet<String> {
-        let mut inputs = self.found_in(&given.to_string());
+    /// Many APIs return what they were sent, so what is in a request first is the component's.
+    fn add_exchanges(&mut self, exchanges: &[Exchange]) {
         let mut own = BTreeSet::new();
         for Exchange { request, response } in exchanges {
-            let sent = format!("{} {}", request.url, request.body.value());
+            let sent = percent_decoded(&request.url);
+            let sent = format!("{sent} {} {:?}", request.body.value(), request.headers);
             let sent = self.found_in(&sent).into_iter();
-            own.extend(sent.filter(|id| !inputs.contains(id)));
-            let got = self
-                .found_in(&response.body.value().to_string())
-                .into_iter();
-            inputs.extend(got.filter(|id| !own.contains(id)));
+            own.extend(sent.filter(|text| !self.inputs.contains(text)));
+            let got = format!("{} {:?}", response.body.value(), response.headers);
+            let got = self.found_in(&got).into_iter();
+            self.inputs.extend(got.filter(|text| !own.contains(text)));
         }
-        inputs
     }
 
     fn found_in(&self, text: &str) -> BTreeSet<String> {
-        let found = self.made.iter().flat_map(|made| made.find_iter(text));
-        found.map(|found| found.as_str().to_owned()).collect()
+        let pieces = self.made.iter().flat_map(|made| pieces(made, text));
+        let found = pieces.filter_map(|piece| match piece {
+            Piece::Made(text) => Some(text.to_owned()),
+            Piece::Other(_) => None,
+        });
+        found.collect()
     }
 
     /// How much later this run is than the recorded one.
@@ -132,14 +143,29 @@ impl Runs {
     }
 
     fn same_made(&self, recorded: &str, now: &str) -> bool {
+        if self.is_input(recorded) || self.is_input(now) {
+            return false;
+        }
         match (time(recorded), time(now)) {
             (Some(a), Some(b)) => {
-                let (a, b) = (a - self.recorded_at.as_second(), b - self.now.as_second());
-                (a - b).abs() <= TOLERANCE
+                let a = seconds(a) - seconds(self.recorded_at);
+                let b = seconds(b) - seconds(self.now);
+                let is_same_form = match (is_number(recorded), is_number(now)) {
+                    (true, true) => {
+                        recorded.len() == now.len() && a.abs() <= TIMES && b.abs() <= TIMES
+                    }
+                    (a, b) => a == b,
+                };
+                is_same_form && (a - b).abs() <= TOLERANCE
             }
-            (None, None) => recorded.len() == now.len() && !self.inputs.contains(recorded),
+            (None, None) => recorded.len() == now.len(),
             _ => false,
         }
+    }
+
+    /// Whether this came into the recorded run from outside.
+    fn is_input(&self, text: &str) -> bool {
+        self.inputs.contains(text) || time(text).is_some_and(|time| self.given.contains(&time))
     }
 }
 
@@ -171,14 +197,22 @@ fn stands_alone(text: &str, found: &Match<'_>) -> bool {
     !text[..found.start()].ends_with(is_digit) && !text[found.end()..].starts_with(is_digit)
 }
 
-/// The seconds since 1970 of a time in text, or of an epoch in seconds or milliseconds.
-fn time(text: &str) -> Option<i64> {
+/// A time in text, or as seconds or milliseconds since 1970.
+fn time(text: &str) -> Option<Timestamp> {
     match (text.len(), text.parse::<i64>()) {
-        (10, Ok(seconds)) => Some(seconds),
-        (13, Ok(milliseconds)) => Some(milliseconds / 1000),
-        _ if text.contains('T') => parse_time(text).map(Timestamp::as_second),
+        (10, Ok(seconds)) => Timestamp::from_second(seconds).ok(),
+        (13, Ok(milliseconds)) => Timestamp::from_millisecond(milliseconds).ok(),
+        _ if text.contains('T') => parse_time(text),
         _ => None,
     }
+}
+
+fn seconds(time: Timestamp) -> i64 {
+    time.as_second()
+}
+
+fn is_number(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 pub(super) fn shown(value: &Value) -> String {
@@ -228,6 +262,66 @@ mod tests {
         assert_eq!(differences("", a.clone(), b.clone()), [""; 0]);
         assert_eq!(differences(IDS[0], a.clone(), b).len(), 1);
         assert_eq!(differences("", a, json!("urn:none")).len(), 1);
+    }
+
+    /// Also within the hour after a recording, in which any two times are as far from their runs.
+    #[test]
+    fn what_comes_from_outside_must_be_the_same() {
+        let recorded_at = Timestamp::now();
+        let exchange = serde_json::from_value(json!({
+            "request": {
+                "method": "POST", "url": "http://a.test/?since=2024-03-01T08%3A00%3A00Z", "headers": {"x-id": [IDS[1]]},
+            },
+            "response": {
+                "status": 200, "headers": {"x-order": ["1700000050"]},
+                "body": {"json": {"id": IDS[0], "echo": IDS[1], "since": "2024-03-01T08:00:00Z", "number": 1_700_000_100}},
+            },
+        }));
+        let given = json!({"order": 4_711_000_123_u64, "due": "2024-01-31T08:00:00Z"});
+        let runs = Runs::new(recorded_at, &given, &[exchange.unwrap()]);
+        let ms = recorded_at.as_millisecond();
+        for (recorded, now, same) in [
+            // From the message: as it is, and in other forms.
+            (json!(4_711_000_123_u64), json!(4_711_000_124_u64), false),
+            (
+                json!("2024-01-31T08:00:00Z"),
+                json!("2024-01-31T08:30:00Z"),
+                false,
+            ),
+            (json!(1_706_688_000), json!(1_706_689_000), false),
+            (
+                json!("2024-01-31T09:00:00.000+01:00"),
+                json!("2024-01-31T09:10:00.000+01:00"),
+                false,
+            ),
+            // From a response.
+            (json!(1_700_000_100), json!(1_700_000_101), false),
+            (json!("1700000050"), json!("1700000051"), false),
+            (
+                json!(IDS[0]),
+                json!("00000000-0000-0000-0000-000000000001"),
+                false,
+            ),
+            // To it.
+            (json!(ms), json!(1_706_688_000_000_i64), false),
+            // A number that is no time of a run.
+            (json!(4_711_000_999_u64), json!(4_711_000_998_u64), false),
+            (json!(ms / 1000), json!(ms), false),
+            // What the component made.
+            (json!(ms), json!(ms + 5), true),
+            (
+                json!("2024-03-01T08:00:00Z"),
+                json!("2024-03-01T08:00:01Z"),
+                true,
+            ),
+            (
+                json!(IDS[1]),
+                json!("00000000-0000-0000-0000-000000000001"),
+                true,
+            ),
+        ] {
+            assert_eq!(runs.same(&recorded, &now), same, "{recorded} {now}");
+        }
     }
 
     #[test]

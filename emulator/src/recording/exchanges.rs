@@ -2,6 +2,7 @@
 
 use super::{
     body::Body,
+    multipart::boundary,
     proxy::{HttpRequest, HttpResponse},
 };
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
@@ -26,10 +27,11 @@ const LEFT_OUT: [HeaderName; 5] = [
     header::HOST,
     header::USER_AGENT,
 ];
+const CONTENT_TYPE: &str = "content-type";
 /// What stands for the random boundary of a multipart body.
 const BOUNDARY: &str = "boundary";
 
-type Headers = BTreeMap<String, Vec<String>>;
+pub(super) type Headers = BTreeMap<String, Vec<String>>;
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -62,15 +64,12 @@ pub(super) struct Response {
 impl Request {
     pub(super) fn of(request: &HttpRequest) -> Self {
         let mut headers = texts(&request.headers);
-        let mut body = request.body.clone();
-        if let Some(boundary) = boundary(&request.headers) {
-            let plain = |text: &str| text.replace(&boundary, BOUNDARY);
-            for value in headers.values_mut().flatten() {
-                *value = plain(value);
+        let mut body = request.body.to_vec();
+        if let Some(boundary) = boundary(content_type(&headers)) {
+            for value in headers.get_mut(CONTENT_TYPE).into_iter().flatten() {
+                *value = value.replace(&boundary, BOUNDARY);
             }
-            if let Ok(text) = std::str::from_utf8(&body) {
-                body = plain(text).into();
-            }
+            body = with_boundary(&body, &boundary);
         }
         Self {
             method: request.method.clone(),
@@ -141,11 +140,29 @@ fn texts(headers: &HeaderMap) -> Headers {
     texts
 }
 
-fn boundary(headers: &HeaderMap) -> Option<String> {
-    let content_type = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
-    let (_, rest) = content_type.split_once("boundary=")?;
-    let boundary = rest.split(';').next()?.trim().trim_matches('"');
-    (content_type.starts_with("multipart/") && !boundary.is_empty()).then(|| boundary.to_owned())
+/// The type of a body; empty if there is none.
+pub(super) fn content_type(headers: &Headers) -> &str {
+    let values = headers.get(CONTENT_TYPE).and_then(|values| values.first());
+    values.map_or("", |value| value)
+}
+
+/// A body with [`BOUNDARY`] in the place of its own. It may have parts that are no text.
+fn with_boundary(body: &[u8], own: &str) -> Vec<u8> {
+    let delimiter = format!("--{own}");
+    let (mut changed, mut rest) = (Vec::new(), body);
+    while let Some(at) = find(rest, delimiter.as_bytes()) {
+        changed.extend_from_slice(&rest[..at]);
+        changed.extend_from_slice(b"--");
+        changed.extend_from_slice(BOUNDARY.as_bytes());
+        rest = &rest[at + delimiter.len()..];
+    }
+    changed.extend_from_slice(rest);
+    changed
+}
+
+fn find(text: &[u8], wanted: &[u8]) -> Option<usize> {
+    text.windows(wanted.len())
+        .position(|window| window == wanted)
 }
 
 #[cfg(test)]
@@ -174,5 +191,30 @@ mod tests {
         // The answer to `HEAD` says how long the body would be.
         assert!(without_connection(&headers).contains_key("content-length"));
         assert_eq!(texts(&headers).into_keys().collect::<Vec<_>>(), ["x-a"]);
+    }
+
+    /// The boundary is another one in each run.
+    #[test]
+    fn a_multipart_body_is_the_same_in_each_run() {
+        let request = |boundary: &str| {
+            let content_type = format!("multipart/form-data; boundary=\"{boundary}\"");
+            let mut headers = HeaderMap::new();
+            headers.insert(header::CONTENT_TYPE, content_type.parse().unwrap());
+            let mut body = format!("--{boundary}\r\nContent-Type: image/png\r\n\r\n").into_bytes();
+            body.extend(b"\xff--png\r\n--");
+            body.extend(format!("{boundary}--\r\n").bytes());
+            Request::of(&HttpRequest {
+                method: "POST".to_owned(),
+                url: "http://a.test/".to_owned(),
+                headers,
+                body: body.into(),
+            })
+        };
+        let (one, other) = (request("5f9a"), request("0000-1111"));
+        assert!(matches!(one.body, Body::Base64(_)));
+        assert_eq!((&one.headers, &one.body), (&other.headers, &other.body));
+        let bytes = one.body.bytes().unwrap();
+        let parts = super::super::multipart::parts(&bytes, BOUNDARY).unwrap();
+        assert_eq!(parts.len(), 1);
     }
 }

@@ -10,12 +10,17 @@
 
 mod body;
 mod differences;
+mod environment;
 mod exchanges;
+mod forwarder;
+mod multipart;
 mod names;
 mod proxy;
 mod recorder;
+mod replacing;
 mod replay;
 mod secrets;
+mod values;
 mod views;
 
 pub use replay::{ReplayError, replay};
@@ -37,7 +42,7 @@ struct Recording {
     version: u64,
     recorded_at: String,
     function: String,
-    /// Variables that component.json names.
+    /// Variables that component.json names, and those of the sailor that a replay needs.
     environment: BTreeMap<String, String>,
     configuration: Value,
     snapshot: Value,

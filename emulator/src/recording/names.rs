@@ -1,33 +1,51 @@
-//! Which names say that their values are secrets.
+//! Which names say that their values are secrets. docs/emulator.md has the rules.
 
 /// Parts of names whose values are secrets, without `-` and `_`.
-const PARTS: [&str; 22] = [
+const PARTS: [&str; 37] = [
     "accesskey",
     "apikey",
+    "appkey",
+    "applicationkey",
     "assertion",
     "authkey",
     "authorization",
     "bearer",
     "codeverifier",
+    "consumerkey",
     "cookie",
     "credential",
+    "developerkey",
+    "encryptionkey",
     "functionskey",
     "hmac",
+    "integrationkey",
     "jwt",
+    "licensekey",
+    "masterkey",
     "passcode",
     "passphrase",
     "passwd",
     "password",
     "privatekey",
     "secret",
+    "securitykey",
     "sessionid",
+    "sessionkey",
+    "sharedkey",
     "signature",
+    "signingkey",
+    "sshkey",
+    "storagekey",
     "subscriptionkey",
     "token",
+    "writekey",
 ];
 /// Whole names. Those of the second list are common words in JSON, and secrets in queries and forms.
 const NAMES: [&str; 6] = ["pwd", "otp", "pass", "pat", "pin", "xauth"];
 const NAMES_OF_PARAMETERS: [&str; 6] = ["auth", "code", "devicecode", "key", "sid", "sig"];
+/// Whole names, and ends of names, of secrets that people type: they may be short numbers.
+const TYPED_NAMES: [&str; 4] = ["pwd", "otp", "pass", "pin"];
+const TYPED_ENDS: [&str; 5] = ["passcode", "passphrase", "passwd", "password", "secret"];
 /// What a name ends with that only speaks of a secret.
 const HARMLESS_ENDS: [&str; 10] = [
     "endpoint",
@@ -42,37 +60,93 @@ const HARMLESS_ENDS: [&str; 10] = [
     "credentialid",
 ];
 
-/// Keys that open nothing.
-const HARMLESS_KEYS: [&str; 9] = [
+/// Keys that open nothing, whatever they look like.
+const HARMLESS_KEYS: [&str; 6] = [
+    "cachekey",
     "foreignkey",
     "idempotencykey",
+    "partitionkey",
+    "publickey",
+    "sortkey",
+];
+/// Keys that are ordinary data with one API, and secrets with another.
+const AMBIGUOUS_KEYS: [&str; 5] = [
     "issuekey",
     "parentkey",
     "primarykey",
     "projectkey",
-    "publickey",
     "routingkey",
-    "sortkey",
 ];
 /// The id of a credential on the platform.
 const OF_PLATFORM: &str = "secretId";
 
-/// Whether a member of this name holds a secret.
-pub(super) fn is_secret_name(name: &str) -> bool {
-    if name == OF_PLATFORM {
-        return false;
-    }
-    let name = plain(name);
-    !HARMLESS_ENDS.iter().any(|end| name.ends_with(end))
-        && (NAMES.contains(&&*name) || PARTS.iter().any(|part| name.contains(part)))
+/// What a name says about its value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Meaning {
+    Secret,
+    /// A key: the value decides ([`looks_generated`](super::values::looks_generated)).
+    Key,
+    Other,
 }
 
-/// Whether a parameter, a header or a field of this name holds a secret. In JSON, most names that end in `key` are of data.
-pub(super) fn is_secret_parameter(name: &str) -> bool {
+/// What the name of a member in JSON says, or that of an element in XML. Most names there that end in `key` are of data.
+pub(super) fn of_member(name: &str) -> Meaning {
     let plain = plain(name);
-    let is_key = plain.len() > "key".len() && plain.ends_with("key");
-    let is_harmless = HARMLESS_KEYS.iter().any(|key| plain.ends_with(key));
-    is_secret_name(name) || NAMES_OF_PARAMETERS.contains(&&*plain) || (is_key && !is_harmless)
+    if is_secret(name, &plain) {
+        Meaning::Secret
+    } else if is_key(&plain) {
+        Meaning::Key
+    } else {
+        Meaning::Other
+    }
+}
+
+/// What the name of a parameter says, or that of a header, or that of a field of a form or of the configuration.
+pub(super) fn of_parameter(name: &str) -> Meaning {
+    let plain = plain(name);
+    let is_ambiguous = AMBIGUOUS_KEYS.iter().any(|key| plain.ends_with(key));
+    match of_member(name) {
+        Meaning::Key if !is_ambiguous => Meaning::Secret,
+        Meaning::Other if NAMES_OF_PARAMETERS.contains(&&*plain) => Meaning::Secret,
+        same => same,
+    }
+}
+
+/// Whether a member of this name holds a secret.
+pub(super) fn is_secret_name(name: &str) -> bool {
+    of_member(name) == Meaning::Secret
+}
+
+/// Whether a parameter, a header or a field of this name holds a secret.
+pub(super) fn is_secret_parameter(name: &str) -> bool {
+    of_parameter(name) == Meaning::Secret
+}
+
+/// Whether a number in a member of this name is a secret: the name ends with what holds one. `tokenCount`, `max_tokens` and
+/// `passwordAge` only measure something.
+pub(super) fn is_secret_number(name: &str) -> bool {
+    let plain = plain(name);
+    is_secret(name, &plain)
+        && (NAMES.contains(&&*plain) || PARTS.iter().any(|part| plain.ends_with(part)))
+}
+
+/// Whether that also holds for a number with few digits. Few digits under other names are counts, such as a token for page 2.
+pub(super) fn is_typed(name: &str) -> bool {
+    let plain = plain(name);
+    TYPED_NAMES.contains(&&*plain) || TYPED_ENDS.iter().any(|end| plain.ends_with(end))
+}
+
+fn is_secret(name: &str, plain: &str) -> bool {
+    name != OF_PLATFORM
+        && !HARMLESS_ENDS.iter().any(|end| plain.ends_with(end))
+        && (NAMES.contains(&plain) || PARTS.iter().any(|part| plain.contains(part)))
+}
+
+/// Such as `key`, `accountKey`, `key2` and `keys`.
+fn is_key(plain: &str) -> bool {
+    let name = plain.trim_end_matches(|c: char| c.is_ascii_digit());
+    let name = name.strip_suffix('s').unwrap_or(name);
+    name.ends_with("key") && !HARMLESS_KEYS.iter().any(|key| name.ends_with(key))
 }
 
 fn plain(name: &str) -> String {
@@ -90,6 +164,8 @@ mod tests {
             "access_token",
             "Authorization",
             "X-Api-Key",
+            "api_key",
+            "accessKey",
             "client_secret",
             "dbPassword",
             "Set-Cookie",
@@ -100,29 +176,62 @@ mod tests {
             "pass",
             "pat",
         ] {
-            assert!(is_secret_name(name), "{name}");
+            assert_eq!(of_member(name), Meaning::Secret, "{name}");
         }
         for name in [
             "token_type",
             "tokenExpiryTime",
             "token_uri",
             "secretId",
-            "key",
             "code",
             "name",
             "path",
             "publicKey",
-            "routing_key",
             "Idempotency-Key",
             "token_type_hint",
+            "monkey_business",
         ] {
-            assert!(!is_secret_name(name), "{name}");
+            assert_eq!(of_member(name), Meaning::Other, "{name}");
         }
+        for name in [
+            "key",
+            "keys",
+            "key1",
+            "primaryKey",
+            "routing_key",
+            "accountKey",
+        ] {
+            assert_eq!(of_member(name), Meaning::Key, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_parameter_that_ends_in_key_is_secret() {
         for name in ["key", "code", "accountKey", "DD-APPLICATION-KEY", "appKey"] {
-            assert!(is_secret_parameter(name), "{name}");
+            assert_eq!(of_parameter(name), Meaning::Secret, "{name}");
         }
-        for name in ["publicKey", "routing_key", "Idempotency-Key", "name"] {
-            assert!(!is_secret_parameter(name), "{name}");
+        for name in ["publicKey", "Idempotency-Key", "name"] {
+            assert_eq!(of_parameter(name), Meaning::Other, "{name}");
         }
+        for name in ["issueKey", "routing_key", "primaryKey"] {
+            assert_eq!(of_parameter(name), Meaning::Key, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_number_that_measures_is_no_secret() {
+        for name in ["pin", "access_token", "clientSecret", "apiKey", "sessionId"] {
+            assert!(is_secret_number(name), "{name}");
+        }
+        for name in [
+            "max_tokens",
+            "tokenCount",
+            "passwordAge",
+            "expires_in",
+            "id",
+        ] {
+            assert!(!is_secret_number(name), "{name}");
+        }
+        assert!(is_typed("pin") && is_typed("oldPassword") && !is_typed("pageToken"));
     }
 }

@@ -13,13 +13,19 @@ use std::{
     convert::Infallible,
     io,
     net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpListener,
 };
-use tokio_rustls::{TlsAcceptor, rustls::ServerConfig};
+use tokio_rustls::{
+    TlsAcceptor,
+    rustls::{AlertDescription, Error as TlsError, ServerConfig},
+};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// A request as it came through the proxy.
@@ -52,6 +58,48 @@ impl HttpResponse {
 /// What responds to the requests.
 pub(super) trait Respond: Send + Sync + 'static {
     fn respond(&self, request: HttpRequest) -> impl Future<Output = HttpResponse> + Send;
+
+    /// Takes note of a connection for `https` on which no request came.
+    fn had_no_request(&self, server: &str, why: NoRequest);
+}
+
+/// Why no request came from a client that has connected to a server through the proxy.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum NoRequest {
+    /// The client does not take the certificate that the proxy shows. This is its alert.
+    Distrust(String),
+    /// TLS failed in another way.
+    NoTls(String),
+    /// The client went away: it has no use for the connection any more, or does not trust the certificate and does not say so.
+    Closed,
+}
+
+impl NoRequest {
+    fn of(error: &io::Error) -> Self {
+        let cause = error.get_ref().and_then(|cause| cause.downcast_ref());
+        match cause {
+            Some(TlsError::AlertReceived(alert)) if is_about_trust(*alert) => {
+                Self::Distrust(format!("{alert:?}"))
+            }
+            Some(other) => Self::NoTls(other.to_string()),
+            None => Self::Closed,
+        }
+    }
+}
+
+fn is_about_trust(alert: AlertDescription) -> bool {
+    use AlertDescription as A;
+    matches!(
+        alert,
+        A::UnknownCA
+            | A::BadCertificate
+            | A::CertificateUnknown
+            | A::UnsupportedCertificate
+            | A::CertificateExpired
+            | A::CertificateRevoked
+            | A::AccessDenied
+            | A::DecryptError
+    )
 }
 
 /// A running proxy. It stops when this is dropped.
@@ -105,14 +153,24 @@ impl<R: Respond> Shared<R> {
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let shared = self.clone();
-        let service = service_fn(move |request| {
-            let (shared, tunnel) = (shared.clone(), tunnel.clone());
-            async move { Ok::<_, Infallible>(shared.handle(request, tunnel.as_deref()).await) }
-        });
+        let is_used = Arc::new(AtomicBool::new(false));
+        let service = {
+            let (shared, tunnel, is_used) = (self.clone(), tunnel.clone(), is_used.clone());
+            service_fn(move |request| {
+                let (shared, tunnel) = (shared.clone(), tunnel.clone());
+                is_used.store(true, Ordering::Relaxed);
+                async move { Ok::<_, Infallible>(shared.handle(request, tunnel.as_deref()).await) }
+            })
+        };
         let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
-        // A client that goes away is none of the proxy's business.
-        let serving = async move { drop(connection.with_upgrades().await) };
+        let shared = self.clone();
+        let serving = async move {
+            // A client that goes away is none of the proxy's business.
+            drop(connection.with_upgrades().await);
+            if let Some(server) = tunnel.filter(|_| !is_used.load(Ordering::Relaxed)) {
+                shared.responder.had_no_request(&server, NoRequest::Closed);
+            }
+        };
         tokio::spawn(self.stop.clone().run_until_cancelled_owned(serving));
     }
 
@@ -150,14 +208,19 @@ impl<R: Respond> Shared<R> {
         };
         let shared = self.clone();
         let opening = async move {
-            let Ok(acceptor) = shared.authority.acceptor(server.host()) else {
-                return;
+            let why = match shared.authority.acceptor(server.host()) {
+                Ok(acceptor) => {
+                    let Ok(stream) = hyper::upgrade::on(request).await else {
+                        return;
+                    };
+                    match acceptor.accept(TokioIo::new(stream)).await {
+                        Ok(stream) => return shared.spawn(stream, Some(server.to_string())),
+                        Err(error) => NoRequest::of(&error),
+                    }
+                }
+                Err(error) => NoRequest::NoTls(error.to_string()),
             };
-            if let Ok(stream) = hyper::upgrade::on(request).await
-                && let Ok(stream) = acceptor.accept(TokioIo::new(stream)).await
-            {
-                shared.spawn(stream, Some(server.to_string()));
-            }
+            shared.responder.had_no_request(server.as_str(), why);
         };
         tokio::spawn(self.stop.clone().run_until_cancelled_owned(opening));
     }

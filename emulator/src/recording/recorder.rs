@@ -1,10 +1,15 @@
 //! Records a run: forwards the requests of the component, and writes the file when the run was good.
 
 use super::{
-    Recording, VERSION, data_event, event,
-    exchanges::{Exchange, Request, Response, to_send, without_connection},
+    Recording, VERSION,
+    body::Body,
+    data_event,
+    environment::{self, OF_SAILOR},
+    event,
+    exchanges::Exchange,
+    forwarder::Forwarder,
     names::is_secret_name,
-    proxy::{HttpRequest, HttpResponse, Proxy, Respond},
+    proxy::Proxy,
     secrets::Secrets,
 };
 use crate::{
@@ -13,23 +18,23 @@ use crate::{
     run::RunPlan,
 };
 use anyhow::Context;
-use axum::http::header::CONTENT_ENCODING;
 use regex_lite::{Captures, Regex};
-use reqwest::{Certificate, Client, Method, redirect::Policy};
 use sailor::jiff::Timestamp;
 use serde_json::{Map, Value, json};
 use std::{
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
 };
 
 /// Where the emulator's services are in a recording: their ports differ from run to run.
 pub(super) const PLATFORM: &str = "http://127.0.0.1:1";
 const PORTS: [u16; 3] = [1, 2, 3];
 const TRUSTED: [&str; 2] = ["ELASTICIO_CA_CERTS", "NODE_EXTRA_CA_CERTS"];
-/// What a component calls at the platform's address; the rest are calls of the sailor.
-const OF_COMPONENT: [&str; 3] = ["/sample", "/objects", "/signed"];
+
+/// Why the recording of a run is not written that was not good.
+const FAILED: &str = "the message was not acknowledged without an error";
 
 /// Records one message.
 pub(crate) struct Recorder {
@@ -141,10 +146,13 @@ impl Recorder {
     pub(crate) fn finish(mut self, ok: bool, local: &LocalPlatform) -> Result<String, String> {
         let path = self.path.display().to_string();
         let not = |why: &str| Err(format!("{path} is not written: {why}"));
+        let seen = self.forwarder.problem();
         if !ok {
-            return not("the message was not acknowledged without an error");
+            let hints = seen.into_iter().chain(self.forwarder.hints());
+            let all: Vec<_> = std::iter::once(FAILED.to_owned()).chain(hints).collect();
+            return not(&all.join("; "));
         }
-        let problem = self.problem.take().or_else(|| self.forwarder.problem());
+        let problem = self.problem.take().or(seen);
         if let Some(problem) = problem {
             return not(&problem);
         }
@@ -162,6 +170,40 @@ impl Recorder {
 
     fn text(&mut self, local: &LocalPlatform) -> Result<(String, usize), String> {
         let exchanges = std::mem::take(&mut *self.forwarder.exchanges());
+        let descriptor = self.names_of_component.as_deref().unwrap_or_default();
+        let descriptor: Value = serde_json::from_str(descriptor).unwrap_or_default();
+        let inherited = |name: &str| std::env::var(name).ok();
+        let variables = environment::recorded(&descriptor, &self.environment, inherited);
+        let mut secrets = self.secrets(local, &descriptor, &variables);
+        let each = exchanges.iter();
+        each.for_each(|exchange| secrets.collect_exchange(exchange));
+        if let Some(why) = secrets.undecided() {
+            return Err(why.to_owned());
+        }
+        let count = exchanges.len();
+        let recording = Recording {
+            version: VERSION,
+            recorded_at: Timestamp::now().strftime("%FT%TZ").to_string(),
+            function: self.function.clone(),
+            environment: variables,
+            configuration: self.configuration.take(),
+            snapshot: self.snapshot.take(),
+            message: self.message.take(),
+            exchanges,
+            events: std::mem::take(&mut self.events),
+        };
+        let recording = without_secrets(recording, &mut secrets, local)?;
+        let text = serde_json::to_string_pretty(&recording).map_err(|error| error.to_string())?;
+        Ok((text + "\n", count))
+    }
+
+    /// The secrets that are known without the exchanges.
+    fn secrets(
+        &self,
+        local: &LocalPlatform,
+        descriptor: &Value,
+        variables: &BTreeMap<String, String>,
+    ) -> Secrets {
         let mut secrets = Secrets::default();
         let of_provider = local.emulator.provider().secrets();
         of_provider.iter().for_each(|secret| secrets.add(secret));
@@ -171,62 +213,67 @@ impl Recorder {
                 secrets.add(value);
             }
         }
-        let of_component = self.own_environment();
-        let values = of_component.values();
-        values.for_each(|value| secrets.collect_variable(value));
-        let descriptor = self.names_of_component.as_deref().unwrap_or_default();
-        let descriptor: Value = serde_json::from_str(descriptor).unwrap_or_default();
-        secrets.collect_fields(&descriptor, &self.configuration);
+        for (name, value) in variables {
+            if !OF_SAILOR.contains(&name.as_str()) {
+                secrets.collect_variable(value);
+            }
+        }
+        secrets.collect_fields(descriptor, &self.configuration);
         secrets.collect_configuration(&self.configuration);
         let own = json!([self.configuration, self.snapshot, self.message, self.events]);
         secrets.collect(&own);
-        exchanges
-            .iter()
-            .for_each(|exchange| secrets.collect_exchange(exchange));
-        let is_hidden = |exchange: &&Exchange| {
-            let bodies = [&exchange.request.body, &exchange.response.body];
-            let mut bytes = bodies.iter().filter_map(|body| body.bytes());
-            bytes.any(|b| std::str::from_utf8(&b).is_err() && secrets.is_in_bytes(&b))
-        };
-        if let Some(exchange) = exchanges.iter().find(is_hidden) {
-            return Err(format!(
-                "a secret is in a body that is no text: {} {}",
-                exchange.request.method,
-                exchange.request.url.split('?').next().unwrap_or_default()
-            ));
-        }
-        let count = exchanges.len();
-        let recording = Recording {
-            version: VERSION,
-            recorded_at: Timestamp::now().strftime("%FT%TZ").to_string(),
-            function: self.function.clone(),
-            environment: of_component,
-            configuration: self.configuration.take(),
-            snapshot: self.snapshot.take(),
-            message: self.message.take(),
-            exchanges,
-            events: std::mem::take(&mut self.events),
-        };
-        let mut value = serde_json::to_value(recording).map_err(|error| error.to_string())?;
-        each_text(&mut value, &with_fixed_ports(local));
-        secrets.replace(&mut value);
-        if secrets.is_in(&value) {
-            return Err("a secret is in a place where it cannot be replaced".to_owned());
-        }
-        let recording: Recording = serde_json::from_value(value).map_err(|e| e.to_string())?;
-        let text = serde_json::to_string_pretty(&recording).map_err(|error| error.to_string())?;
-        Ok((text + "\n", count))
+        secrets
     }
+}
 
-    /// The variables that the component reads, by its component.json.
-    fn own_environment(&self) -> std::collections::BTreeMap<String, String> {
-        let json = self.names_of_component.as_deref().unwrap_or_default();
-        let named = self
-            .environment
-            .iter()
-            .filter(|(name, _)| !name.starts_with("ELASTICIO_") && json.contains(name.as_str()));
-        named.cloned().collect()
+/// Replaces secrets and ports. Returns an error if a secret is where it cannot be replaced.
+fn without_secrets(
+    mut recording: Recording,
+    secrets: &mut Secrets,
+    local: &LocalPlatform,
+) -> Result<Recording, String> {
+    let whole = serde_json::to_value(&recording).map_err(|error| error.to_string())?;
+    secrets.look_at(&whole);
+    let exchanges = &mut recording.exchanges;
+    exchanges
+        .iter_mut()
+        .for_each(|exchange| secrets.replace_parts(exchange));
+    let is_hidden = |exchange: &&Exchange| {
+        let bodies = [&exchange.request.body, &exchange.response.body];
+        let mut binary = bodies.iter().filter(|body| matches!(body, Body::Base64(_)));
+        binary.any(|body| body.bytes().is_none_or(|bytes| secrets.is_in_bytes(&bytes)))
+    };
+    if let Some(exchange) = exchanges.iter().find(is_hidden) {
+        return Err(format!(
+            "a secret is in a body that is no text: {} {}",
+            exchange.request.method,
+            exchange.request.url.split('?').next().unwrap_or_default()
+        ));
     }
+    // Bytes have no secrets any more, and stay as they are.
+    let binary: Vec<[Option<Body>; 2]> = exchanges.iter_mut().map(take_binary).collect();
+    let mut value = serde_json::to_value(recording).map_err(|error| error.to_string())?;
+    each_text(&mut value, &with_fixed_ports(local));
+    secrets.replace(&mut value);
+    if secrets.is_in(&value) {
+        return Err("a secret is in a place where it cannot be replaced".to_owned());
+    }
+    let mut recording: Recording = serde_json::from_value(value).map_err(|e| e.to_string())?;
+    for (exchange, [request, response]) in recording.exchanges.iter_mut().zip(binary) {
+        request
+            .into_iter()
+            .for_each(|body| exchange.request.body = body);
+        response
+            .into_iter()
+            .for_each(|body| exchange.response.body = body);
+    }
+    Ok(recording)
+}
+
+/// Takes the bodies that are no text.
+fn take_binary(exchange: &mut Exchange) -> [Option<Body>; 2] {
+    let bodies = [&mut exchange.request.body, &mut exchange.response.body];
+    bodies.map(|body| matches!(body, Body::Base64(_)).then(|| std::mem::take(body)))
 }
 
 /// Replaces the ports of the emulator's services in a text.
@@ -271,104 +318,4 @@ fn each_text(value: &mut Value, change: &impl Fn(&str) -> String) {
         }
         _ => {}
     }
-}
-
-/// Sends each request on to its server, and keeps both.
-struct Forwarder {
-    platform: String,
-    http: Client,
-    exchanges: Mutex<Vec<Exchange>>,
-    problem: Mutex<Option<String>>,
-}
-
-impl Forwarder {
-    fn new(platform: String, certificates: &str) -> anyhow::Result<Self> {
-        http_double::choose_cryptography();
-        let trusted = Certificate::from_pem_bundle(certificates.as_bytes())?;
-        let http = Client::builder()
-            .redirect(Policy::none())
-            .tls_certs_merge(trusted)
-            .build()?;
-        Ok(Self {
-            platform,
-            http,
-            exchanges: Mutex::default(),
-            problem: Mutex::default(),
-        })
-    }
-
-    fn exchanges(&self) -> MutexGuard<'_, Vec<Exchange>> {
-        self.exchanges
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn problem(&self) -> Option<String> {
-        let problem = self.problem.lock().unwrap_or_else(PoisonError::into_inner);
-        problem.clone()
-    }
-
-    /// Whether it is a request of the module, and not of the sailor.
-    fn is_of_component(&self, url: &str) -> bool {
-        url.strip_prefix(&self.platform)
-            .is_none_or(|path| OF_COMPONENT.iter().any(|begin| path.starts_with(begin)))
-    }
-
-    async fn send(&self, request: &HttpRequest) -> Result<HttpResponse, reqwest::Error> {
-        let method = Method::from_bytes(request.method.as_bytes()).unwrap_or(Method::GET);
-        let sent = self
-            .http
-            .request(method, &request.url)
-            .headers(to_send(&request.headers))
-            .body(request.body.clone())
-            .send()
-            .await?;
-        let (status, headers) = (sent.status().as_u16(), without_connection(sent.headers()));
-        Ok(HttpResponse {
-            status,
-            headers,
-            body: sent.bytes().await?,
-        })
-    }
-}
-
-impl Respond for Forwarder {
-    async fn respond(&self, request: HttpRequest) -> HttpResponse {
-        if self.is_of_component(&request.url) && request.headers.contains_key(CONTENT_ENCODING) {
-            let mut problem = self.problem.lock().unwrap_or_else(PoisonError::into_inner);
-            let text = "a request has a compressed body, where secrets cannot be found: send it without Content-Encoding";
-            problem.get_or_insert_with(|| text.to_owned());
-        }
-        let response = match self.send(&request).await {
-            Ok(response) => response,
-            Err(error) => {
-                let address = request.url.split('?').next().unwrap_or_default();
-                let text = format!(
-                    "no response to {} {address}: {}",
-                    request.method,
-                    reason(&error)
-                );
-                let mut problem = self.problem.lock().unwrap_or_else(PoisonError::into_inner);
-                problem.get_or_insert_with(|| text.clone());
-                return HttpResponse::of_proxy(format!("emulator: {text}"));
-            }
-        };
-        if self.is_of_component(&request.url) {
-            self.exchanges().push(Exchange {
-                request: Request::of(&request),
-                response: Response::of(&response),
-            });
-        }
-        response
-    }
-}
-
-/// The last cause, which has no address.
-fn reason(error: &reqwest::Error) -> String {
-    let first: &dyn std::error::Error = error;
-    let causes = std::iter::successors(first.source(), |cause| cause.source());
-    causes
-        .map(ToString::to_string)
-        .last()
-        .unwrap_or_else(|| "it failed".to_owned())
 }

@@ -3,9 +3,10 @@
 use super::{
     Recording, VERSION, data_event,
     differences::{Runs, shown},
+    environment::{HTTP_HOSTS, MODE, SIZE_LIMIT},
     event,
     exchanges::Request,
-    proxy::{HttpRequest, HttpResponse, Proxy, Respond},
+    proxy::{HttpRequest, HttpResponse, NoRequest, Proxy, Respond},
     recorder::PLATFORM,
 };
 use anyhow::Context as _;
@@ -45,8 +46,8 @@ pub struct ReplayError(String);
 ///
 /// Requests are answered from the recording: each exchange once, in the recorded order among equal requests. Requests are equal if
 /// method, address and body are; headers are not compared. docs/emulator.md says what differs from run to run and counts as
-/// equal. Snapshot, configuration, message and the variables of the OAuth2 client come from the recording; other variables, and
-/// HTTP clients that the module makes itself, are those of the test.
+/// equal. Snapshot, configuration, message, the variables of the OAuth2 client and the largest message come from the recording;
+/// other variables, and HTTP clients that the module makes itself, are those of the test.
 ///
 /// # Errors
 /// Returns an error if the file cannot be read, if the component sends a request that the recording does not have, or does not send
@@ -92,11 +93,9 @@ fn read(path: &Path) -> Result<Recording, ReplayError> {
 }
 
 async fn run(component: &Component, recording: Recording) -> anyhow::Result<Vec<String>> {
-    let given = json!([
-        recording.message,
-        recording.configuration,
-        recording.snapshot
-    ]);
+    let mut kept = recording.configuration.clone();
+    remove_expiries(&mut kept);
+    let given = json!([recording.message, kept, recording.snapshot]);
     let recorded_at = parse_time(&recording.recorded_at);
     let recorded_at = recorded_at.context("`recordedAt` of the recording is not a time")?;
     let runs = Runs::new(recorded_at, &given, &recording.exchanges);
@@ -119,8 +118,17 @@ async fn run(component: &Component, recording: Recording) -> anyhow::Result<Vec<
         .snapshot(recording.snapshot)
         .object_storage(PLATFORM, "secret")
         .proxy(&proxy.url(), &proxy.certificate);
+    // What the run did not have, the environment of the test does not give.
+    for name in [HTTP_HOSTS, MODE] {
+        harness = harness.environment(name, "");
+    }
     for (name, value) in &recording.environment {
         harness = harness.environment(name, value);
+    }
+    if let Some(limit) = recording.environment.get(SIZE_LIMIT) {
+        let limit = limit.parse();
+        harness = harness
+            .message_size_limit(limit.with_context(|| format!("{SIZE_LIMIT} of the recording"))?);
     }
     let emitted = harness.run_message(recording.message).await?;
     let now: Vec<Value> = emitted.events.into_iter().map(as_json).collect();
@@ -131,14 +139,23 @@ async fn run(component: &Component, recording: Recording) -> anyhow::Result<Vec<
 
 /// Moves the times at which tokens expire: what was valid at the recording is valid now.
 fn move_expiries(value: &mut Value, by: SignedDuration) {
+    each_expiry(value, &|value| *value = moved(value, by));
+}
+
+/// Removes the times that are moved: they come from the recording, and are others in the replay.
+fn remove_expiries(value: &mut Value) {
+    each_expiry(value, &|value| *value = Value::Null);
+}
+
+fn each_expiry(value: &mut Value, change: &impl Fn(&mut Value)) {
     match value {
-        Value::Array(items) => items.iter_mut().for_each(|item| move_expiries(item, by)),
+        Value::Array(items) => items.iter_mut().for_each(|item| each_expiry(item, change)),
         Value::Object(members) => {
             for (name, value) in members {
                 if name.to_ascii_lowercase().contains("expir") {
-                    *value = moved(value, by);
+                    change(value);
                 } else {
-                    move_expiries(value, by);
+                    each_expiry(value, change);
                 }
             }
         }
@@ -304,5 +321,16 @@ impl Respond for Answers {
                 HttpResponse::of_proxy(format!("replay: {text}"))
             }
         }
+    }
+    fn had_no_request(&self, server: &str, why: NoRequest) {
+        let text = match why {
+            NoRequest::Distrust(alert) => {
+                format!("a client does not trust the certificate of the replay's proxy ({alert})")
+            }
+            NoRequest::NoTls(reason) => reason,
+            NoRequest::Closed => return,
+        };
+        self.unknown()
+            .push(format!("TLS to {server} failed: {text}"));
     }
 }

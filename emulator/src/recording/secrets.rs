@@ -1,28 +1,35 @@
-//! Replaces secrets in a recording with placeholders such as `secret-1`: the same value by the same placeholder wherever it
-//! occurs, so that a replayed component sends in a request what it read in the configuration or in a response.
+//! Finds the secrets in what was recorded. [`replacing`](super::replacing) replaces them.
 //!
 //! Secrets are the values that the emulator knows (tokens that its provider issued, client secrets, keys of the platform), and
-//! the values under names that say so, in headers, queries, forms, JSON and XML. A placeholder has only characters that no
-//! encoding changes.
+//! the values under names that say so, in headers, queries, forms, parts of multipart bodies, JSON and XML. The same values are
+//! secrets wherever else they occur. What cannot be decided is a reason to write nothing.
 
 use super::{
-    exchanges::Exchange,
-    names::{is_secret_name, is_secret_parameter},
+    body::Body,
+    exchanges::{Exchange, Headers, content_type},
+    multipart::{self, Part},
+    names::{
+        Meaning, is_secret_name, is_secret_number, is_secret_parameter, of_member, of_parameter,
+    },
+    replacing::Placeholders,
+    values::looks_generated,
     views,
 };
 use http_double::{authorization_text, percent_decoded};
 use regex_lite::Regex;
-use serde_json::Value;
-use std::{collections::BTreeMap, sync::LazyLock};
+use serde_json::{Number, Value};
+use std::sync::LazyLock;
 
 /// Shorter values are replaced only under their own name: they would be found by chance elsewhere.
-const SHORTEST: usize = 8;
+pub(super) const SHORTEST: usize = 8;
 
 /// The secrets that are known, and their placeholders.
 #[derive(Default)]
 pub(super) struct Secrets {
-    known: Vec<String>,
-    placeholders: BTreeMap<String, String>,
+    pub(super) known: Vec<String>,
+    pub(super) placeholders: Placeholders,
+    /// Why it cannot be told what is secret.
+    undecided: Option<String>,
 }
 
 impl Secrets {
@@ -34,20 +41,55 @@ impl Secrets {
         }
     }
 
+    /// Why nothing can be written: there is something that may be a secret, and cannot be replaced.
+    pub(super) fn undecided(&self) -> Option<&str> {
+        self.undecided.as_deref()
+    }
+
+    fn refuse(&mut self, why: String) {
+        self.undecided.get_or_insert(why);
+    }
+
     /// Adds all values under names that say that they are secret.
     pub(super) fn collect(&mut self, value: &Value) {
         match value {
             Value::Array(items) => items.iter().for_each(|item| self.collect(item)),
             Value::Object(members) => {
                 for (name, value) in members {
-                    if is_secret_name(name) {
-                        texts(value).into_iter().for_each(|text| self.add(text));
-                    }
+                    self.collect_member(name, value);
                     self.collect(value);
                 }
             }
             Value::String(text) => self.collect_text(text),
             _ => {}
+        }
+    }
+
+    fn collect_member(&mut self, name: &str, value: &Value) {
+        match (of_member(name), value) {
+            (Meaning::Other, _) => {}
+            (_, Value::Array(items)) => {
+                items
+                    .iter()
+                    .for_each(|item| self.collect_member(name, item));
+            }
+            (Meaning::Secret, Value::String(text)) => self.add(text),
+            (Meaning::Secret, Value::Number(number)) if is_secret_number(name) => {
+                self.add_number(name, number);
+            }
+            (Meaning::Key, Value::String(text)) if looks_generated(text) => self.add(text),
+            _ => {}
+        }
+    }
+
+    fn add_number(&mut self, name: &str, number: &Number) {
+        let text = number.to_string();
+        if number.is_u64() {
+            self.add(&text);
+        } else if text.len() >= SHORTEST {
+            self.refuse(format!(
+                "the value of `{name}` may be a secret, and is a number for which there is no placeholder"
+            ));
         }
     }
 
@@ -61,7 +103,7 @@ impl Secrets {
             Value::Object(members) => {
                 for (name, member) in members {
                     if member["viewClass"] == "PasswordFieldView" {
-                        self.collect_entered(&configuration[name]);
+                        self.collect_entered(name, &configuration[name]);
                     }
                     self.collect_fields(member, configuration);
                 }
@@ -73,18 +115,26 @@ impl Secrets {
     /// Adds what is in fields whose names say that they hold secrets.
     pub(super) fn collect_configuration(&mut self, configuration: &Value) {
         for (name, value) in configuration.as_object().into_iter().flatten() {
-            if is_secret_parameter(name) {
-                self.collect_entered(value);
+            match (of_parameter(name), value) {
+                (Meaning::Secret, _) => self.collect_entered(name, value),
+                (Meaning::Key, Value::String(text)) => self.collect_parameter(name, text),
+                _ => {}
             }
         }
     }
 
-    fn collect_entered(&mut self, value: &Value) {
+    fn collect_entered(&mut self, name: &str, value: &Value) {
         match value {
             Value::String(text) => self.add(text),
-            Value::Number(number) => self.add(&number.to_string()),
-            Value::Array(items) => items.iter().for_each(|item| self.collect_entered(item)),
-            Value::Object(members) => members.values().for_each(|v| self.collect_entered(v)),
+            Value::Number(number) => self.add_number(name, number),
+            Value::Array(items) => {
+                let each = items.iter();
+                each.for_each(|item| self.collect_entered(name, item));
+            }
+            Value::Object(members) => {
+                let each = members.values();
+                each.for_each(|value| self.collect_entered(name, value));
+            }
             _ => {}
         }
     }
@@ -110,8 +160,47 @@ impl Secrets {
                 self.collect_text(value);
             }
         }
-        for body in [&request.body, &response.body] {
+        self.collect_body(&request.headers, &request.body);
+        self.collect_body(&response.headers, &response.body);
+    }
+
+    fn collect_body(&mut self, headers: &Headers, body: &Body) {
+        let content_type = content_type(headers);
+        if multipart::is_multipart(content_type) && !body.is_empty() {
+            let bytes = body.bytes().unwrap_or_default();
+            self.collect_parts(content_type, &bytes);
+        } else if !matches!(body, Body::Base64(_)) {
             self.collect(&body.value());
+        }
+    }
+
+    fn collect_parts(&mut self, content_type: &str, body: &[u8]) {
+        let boundary = multipart::boundary(content_type);
+        let Some(parts) = boundary.and_then(|boundary| multipart::parts(body, &boundary)) else {
+            self.refuse("the parts of a multipart body cannot be told apart".to_owned());
+            return;
+        };
+        for part in parts {
+            self.collect_part(&part, &body[part.content.clone()]);
+        }
+    }
+
+    /// A field has its name like one of a form. A file has one too.
+    fn collect_part(&mut self, part: &Part, content: &[u8]) {
+        if multipart::is_multipart(&part.content_type) {
+            self.collect_parts(&part.content_type, content);
+            return;
+        }
+        match std::str::from_utf8(content) {
+            Ok(text) if part.is_plain() => {
+                self.collect_parameter(&part.name, text.trim());
+                self.collect_text(text);
+            }
+            _ if of_parameter(&part.name) == Meaning::Other => {}
+            _ => self.refuse(format!(
+                "the field `{}` of a multipart body may be a secret, and is no plain text",
+                part.name
+            )),
         }
     }
 
@@ -149,14 +238,23 @@ impl Secrets {
         }
     }
 
+    fn collect_parameter(&mut self, name: &str, value: &str) {
+        let is_secret = match of_parameter(name) {
+            Meaning::Secret => true,
+            Meaning::Key => looks_generated(value),
+            Meaning::Other => false,
+        };
+        if is_secret {
+            self.add(value);
+        }
+    }
+
     fn collect_parameters(&mut self, parameters: &str) {
         for (name, value) in parameters
             .split('&')
             .filter_map(|pair| pair.split_once('='))
         {
-            if is_secret_parameter(name) {
-                self.add(&decoded(value));
-            }
+            self.collect_parameter(name, &decoded(value));
         }
     }
 
@@ -176,118 +274,18 @@ impl Secrets {
             && let Some(element) = &*ELEMENT
         {
             for found in element.captures_iter(text) {
-                if is_secret_name(&found[1]) {
-                    self.add(&views::without_entities(found[2].trim()));
+                let text = views::without_entities(found[2].trim());
+                let is_key = || of_member(&found[1]) == Meaning::Key && looks_generated(&text);
+                if is_secret_name(&found[1]) || is_key() {
+                    self.add(&text);
                 }
             }
         }
-    }
-
-    /// Replaces secrets everywhere in a value.
-    pub(super) fn replace(&mut self, value: &mut Value) {
-        self.replace_below("", value);
-    }
-
-    fn replace_below(&mut self, name: &str, value: &mut Value) {
-        match value {
-            Value::String(text) => {
-                *text = self.replaced(text);
-                if is_secret_name(name) && text.len() < SHORTEST && !text.is_empty() {
-                    *text = self.placeholder(&text.clone());
-                }
-            }
-            Value::Array(items) => items.iter_mut().for_each(|i| self.replace_below(name, i)),
-            Value::Object(members) => {
-                for (name, value) in members {
-                    self.replace_below(name, value);
-                }
-            }
-            _ => {}
-        }
-    }
-
-    /// Returns a text with placeholders in the place of secrets, in every encoding.
-    fn replaced(&mut self, text: &str) -> String {
-        let known = self.known.clone();
-        let mut found = views::places(text.as_bytes(), &known);
-        // A longer secret may contain a shorter one.
-        found.sort_by_key(|(start, end, secret)| std::cmp::Reverse((end - start, secret.len())));
-        let mut taken: Vec<(usize, usize, &str)> = Vec::new();
-        for (start, end, secret) in found {
-            if taken.iter().all(|other| end <= other.0 || other.1 <= start) {
-                taken.push((start, end, secret));
-            }
-        }
-        taken.sort_unstable();
-        let (mut replaced, mut done) = (String::new(), 0);
-        for (start, end, secret) in taken {
-            replaced += &text[done..start];
-            replaced += &self.placeholder(secret);
-            done = end;
-        }
-        replaced += &text[done..];
-        self.short_parameters(replaced)
-    }
-
-    /// Replaces short secrets in a query or form by their name.
-    fn short_parameters(&mut self, text: String) -> String {
-        if !text.contains('=') || text.contains(char::is_whitespace) {
-            return text;
-        }
-        let (start, query) = match text.split_once('?') {
-            Some((start, query)) => (format!("{start}?"), query),
-            None => (String::new(), &*text),
-        };
-        let pairs: Vec<String> = query
-            .split('&')
-            .map(|pair| match pair.split_once('=') {
-                Some((name, value))
-                    if is_secret_parameter(name) && !value.is_empty() && value.len() < SHORTEST =>
-                {
-                    format!("{name}={}", self.placeholder(value))
-                }
-                _ => pair.to_owned(),
-            })
-            .collect();
-        start + &pairs.join("&")
-    }
-
-    /// Whether a secret is in a value, in any encoding: in a text or the name of a member.
-    pub(super) fn is_in(&self, value: &Value) -> bool {
-        match value {
-            Value::Null | Value::Bool(_) => false,
-            Value::Number(number) => self.is_in_bytes(number.to_string().as_bytes()),
-            Value::String(text) => self.is_in_bytes(text.as_bytes()),
-            Value::Array(items) => items.iter().any(|item| self.is_in(item)),
-            Value::Object(members) => members
-                .iter()
-                .any(|(name, value)| self.is_in_bytes(name.as_bytes()) || self.is_in(value)),
-        }
-    }
-
-    /// Whether a secret is in bytes, in any encoding.
-    pub(super) fn is_in_bytes(&self, bytes: &[u8]) -> bool {
-        !views::places(bytes, &self.known).is_empty()
-    }
-
-    fn placeholder(&mut self, secret: &str) -> String {
-        let next = format!("secret-{}", self.placeholders.len() + 1);
-        let entry = self.placeholders.entry(secret.to_owned());
-        entry.or_insert(next).clone()
     }
 }
 
 fn decoded(value: &str) -> String {
     percent_decoded(&value.replace('+', " "))
-}
-
-/// All texts in a value.
-fn texts(value: &Value) -> Vec<&str> {
-    match value {
-        Value::String(text) => vec![text],
-        Value::Array(items) => items.iter().flat_map(texts).collect(),
-        _ => Vec::new(),
-    }
 }
 
 #[cfg(test)]
@@ -299,6 +297,7 @@ mod tests {
     fn replaced(found_in: Value, mut value: Value) -> Value {
         let mut secrets = Secrets::default();
         secrets.collect(&found_in);
+        secrets.look_at(&json!([found_in, value]));
         secrets.replace(&mut value);
         value
     }
@@ -426,5 +425,73 @@ mod tests {
             replaced(json!({}), value),
             json!({"pin": "secret-1", "year": "1234", "url": "https://a.test/?key=secret-2&year=12"})
         );
+    }
+
+    /// In JSON, the value decides on a key whose name does not.
+    #[test]
+    fn keys_in_json_are_secrets_by_their_names_or_values() {
+        const GENERATED: &str = "R03J8XKQ2M7VZT9B4W6NYCDHF5GLPSA1";
+        for name in ["apiKey", "api_key", "accessKey", "signing-key"] {
+            let body = json!({ name: "abcdefgh" });
+            assert_eq!(replaced(body.clone(), body)[name], "secret-1", "{name}");
+        }
+        for name in ["key", "routing_key", "primaryKey", "accountKeys", "key2"] {
+            let body = json!({ name: [GENERATED] });
+            assert_eq!(replaced(body.clone(), body)[name][0], "secret-1", "{name}");
+        }
+        for (name, data) in [
+            ("key", "PROJ-123"),
+            ("key", "reports/2024/01/summary.pdf"),
+            ("primaryKey", "0f8fad5b-d9cb-469f-a165-70867728950e"),
+            ("publicKey", GENERATED),
+            ("idempotencyKey", GENERATED),
+            ("name", GENERATED),
+        ] {
+            let body = json!({ name: data });
+            assert_eq!(replaced(body.clone(), body)[name], data, "{name}");
+        }
+        // What is known from elsewhere is a secret below each name.
+        let known = json!("https://a.test/?key=PROJ-12345");
+        assert_eq!(
+            replaced(known, json!({"key": "PROJ-12345"}))["key"],
+            "secret-1"
+        );
+    }
+
+    #[test]
+    fn a_secret_number_becomes_a_number_everywhere() {
+        let found = json!({"token": 12_345_678, "pin": 4711});
+        let value = json!({
+            "token": 12_345_678, "pin": 4711, "text": "12345678", "url": "https://a.test/?pin=4711&token=12345678",
+            "json": "{\"amount\":1.10,\"token\":12345678}", "taken": 10_000_001, "year": 4711,
+            "token_count": 87_654_321, "page_token": 2, "expires_in": 3600,
+        });
+        let expected = json!({
+            "token": 10_000_002, "pin": 1002, "text": "10000002", "url": "https://a.test/?pin=1002&token=10000002",
+            "json": "{\"amount\":1.10,\"token\":10000002}", "taken": 10_000_001, "year": 4711,
+            "token_count": 87_654_321, "page_token": 2, "expires_in": 3600,
+        });
+        assert_eq!(replaced(found, value), expected);
+        // A text in one place, a number in another.
+        let value = json!({"id": 12_345_678, "password": "12345678"});
+        let shown = replaced(value.clone(), value);
+        assert_eq!(shown, json!({"id": 10_000_001, "password": "10000001"}));
+    }
+
+    #[test]
+    fn a_number_that_cannot_be_replaced_is_a_reason_to_write_nothing() {
+        for (value, is_undecided) in [
+            (json!({"token": -12_345_678}), true),
+            (json!({"apiKey": 1.234_567_89}), true),
+            (
+                json!(r#"{"password":123456789012345678901234567890}"#),
+                true,
+            ),
+            (json!({"token": -1, "tokenCount": 1.234_567_89}), false),
+        ] {
+            let mut secrets = Secrets::default();
+            secrets.collect(&value);
+            assert_eq!(secrets.undecided().is_some(), is_undecided, "{value}");
+        }
     }
 }

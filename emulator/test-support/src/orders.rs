@@ -1,6 +1,8 @@
-//! A component that calls APIs in each way that there is: with tokens, with an API key over the plain HTTP client, and with a form.
+//! A component that calls APIs in each way that there is: with tokens, with an API key over the plain HTTP client, with a form, with
+//! a file, and with a client of its own.
 
 use anyhow::Context as _;
+use reqwest::multipart::{Form, Part};
 use sailor::{jiff::Timestamp, oauth2::OAuth2, prelude::*};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -33,6 +35,10 @@ struct Order {
     name: String,
     #[serde(default)]
     fails: bool,
+    #[serde(default)]
+    uploads: bool,
+    /// The host of a request by a client that trusts the system's certificates only.
+    own_client: Option<String>,
 }
 
 async fn order(message: Message<Order>, cx: Context<Config, Value>) -> anyhow::Result<()> {
@@ -48,6 +54,17 @@ async fn order(message: Message<Order>, cx: Context<Config, Value>) -> anyhow::R
     let sample: Value = sample.error_for_status()?.json().await?;
     let form = [("api_key", cx.config.api_key.as_str()), ("q", "a b")];
     let echo: Value = cx.oauth().post("/echo").form(&form).send_json().await?;
+    if message.body.uploads {
+        let picture = Part::bytes(&b"\x89PNG\xff\r\n"[..]).file_name("a.png");
+        let form = Form::new()
+            .text("api_key", cx.config.api_key.clone())
+            .part("picture", picture);
+        let _: Value = cx.oauth().post("/echo").multipart(form).send_json().await?;
+    }
+    if let Some(host) = &message.body.own_client {
+        let own = reqwest::Client::new().get(format!("https://{host}/"));
+        anyhow::ensure!(own.send().await.is_err(), "it has trusted");
+    }
     anyhow::ensure!(!message.body.fails, "as told");
     cx.snapshot(&json!({ "last": created["id"], "at": now }))
         .await?;

@@ -155,6 +155,58 @@ fn a_recording_is_readable_and_has_no_secret() {
     assert_eq!(header, key);
 }
 
+/// The proxy shows a certificate that this client does not know.
+#[test]
+fn a_client_that_does_not_trust_the_proxy_is_told_of() {
+    for fails in [false, true] {
+        let files =
+            Files::new(&json!({"name": "Ada", "own_client": "api.example", "fails": fails}));
+        let outcome = files.record(&[]);
+        assert_eq!(outcome.status, 1, "{}", outcome.stdout);
+        let told = outcome.stdout.lines().last().unwrap();
+        for text in [
+            "recording.json is not written: ",
+            "TLS to api.example failed: a client of the component does not trust",
+            "ELASTICIO_CA_CERTS",
+        ] {
+            assert!(told.contains(text), "{told}");
+        }
+        assert_eq!(told.contains("not acknowledged"), fails, "{told}");
+        assert!(!files.recording().exists());
+    }
+}
+
+/// What changes the sailor's behaviour is recorded, and is no secret.
+#[test]
+fn the_variables_of_a_run_are_recorded() {
+    let files = Files::new(&json!({"name": "Ada"}));
+    let outcome = files.record(&[
+        "--env=ELASTICIO_OAUTH_HTTP_HOSTS=idp.internal,api.internal:8080",
+        "--env=ELASTICIO_OAUTH_MODE=on-401",
+        "--env=ELASTICIO_DATA_RATE_LIMIT=20",
+        "--env=ORDERS_TOKEN=not-named-anywhere",
+    ]);
+    assert_eq!(outcome.status, 0, "{}{}", outcome.stdout, outcome.stderr);
+    let environment = files.recorded()["environment"].clone();
+    let names: Vec<_> = environment.as_object().unwrap().keys().collect();
+    assert_eq!(
+        names,
+        [
+            "ELASTICIO_OAUTH_HTTP_HOSTS",
+            "ELASTICIO_OAUTH_MODE",
+            "ORDERS_AUTH_URI",
+            "ORDERS_CLIENT_ID",
+            "ORDERS_CLIENT_SECRET",
+            "ORDERS_TOKEN_URI",
+        ]
+    );
+    assert_eq!(
+        environment["ELASTICIO_OAUTH_HTTP_HOSTS"],
+        "idp.internal,api.internal:8080"
+    );
+    assert_eq!(environment["ELASTICIO_OAUTH_MODE"], "on-401");
+}
+
 #[test]
 fn a_run_that_is_not_good_is_not_recorded() {
     let files = Files::new(&json!({"name": "Ada", "fails": true}));

@@ -69,6 +69,118 @@ async fn a_recording_is_replayed_and_compared() {
     assert!(error.contains("data: emitted and not recorded"), "{error}");
 }
 
+/// Its secrets are in text, beside a file that is none. The boundary is another one in each run.
+#[tokio::test]
+async fn an_uploaded_file_is_recorded_and_replayed() {
+    let files = Files::new(&json!({"name": "Ada", "uploads": true}));
+    let outcome = files.record(&[]);
+    assert_eq!(outcome.status, 0, "{}{}", outcome.stdout, outcome.stderr);
+    let recording = files.recorded();
+    let body = recording["exchanges"][5]["request"]["body"]["base64"].as_str();
+    let body = base64_simd::STANDARD.decode_to_vec(body.unwrap()).unwrap();
+    let key = recording["configuration"]["apiKey"].as_str().unwrap();
+    let field = format!("name=\"api_key\"\r\n\r\n{key}\r\n--boundary\r\n");
+    for expected in [field.as_bytes(), b"\r\n\r\n\x89PNG\xff\r\n\r\n--boundary--"] {
+        let mut windows = body.windows(expected.len());
+        let shown = String::from_utf8_lossy(&body);
+        assert!(windows.any(|window| window == expected), "{shown}");
+    }
+    let component = orders::component().unwrap();
+    replay(&component, files.recording()).await.unwrap();
+}
+
+/// With the token endpoint and the API behind the same firewall.
+fn of_internal_hosts(environment: &Value) -> Value {
+    json!({
+        "version": 1,
+        "recordedAt": "2026-01-31T08:00:00Z",
+        "function": "me",
+        "environment": environment,
+        "configuration": {"oauth": {"access_token": "secret-1", "refresh_token": "secret-2", "expires_in": 3600}},
+        "snapshot": {},
+        "message": {"body": {}},
+        "exchanges": [
+            {
+                "request": {
+                    "method": "POST", "url": "http://idp.internal/token", "body": {
+                        "text": "client_id=id&client_secret=secret&grant_type=refresh_token&refresh_token=secret-2",
+                    },
+                },
+                "response": {"status": 200, "body": {"json": {"access_token": "secret-3", "refresh_token": "secret-4", "token_type": "bearer"}}},
+            },
+            {
+                "request": {"method": "GET", "url": "http://api.internal/me"},
+                "response": {"status": 200, "body": {"json": {"name": "Ada"}}},
+            },
+        ],
+        "events": [
+            {"updateKeys": {"oauth": {"access_token": "secret-3", "refresh_token": "secret-4", "token_type": "bearer"}}},
+            {"data": {"body": {"name": "Ada"}}},
+        ],
+    })
+}
+
+async fn me(_: Message<NoBody>, cx: Context) -> anyhow::Result<()> {
+    let me: Value = cx.oauth().get("/me").send_json().await?;
+    cx.data(&me).await
+}
+
+/// The variables of the sailor that a replay has are those of the run.
+#[tokio::test]
+async fn a_replay_has_the_variables_of_the_run() {
+    let json = r#"{
+        "credentials": {"oauth2": {
+            "client_id": "id", "client_secret": "secret", "auth_uri": "http://idp.internal/auth", "token_uri": "http://idp.internal/token"
+        }},
+        "actions": {"me": {"main": "./me.rs"}}
+    }"#;
+    let oauth2 = sailor::oauth2::OAuth2::new().base_url("http://api.internal");
+    let component = Component::new(json)
+        .unwrap()
+        .oauth2(oauth2)
+        .action("me", me);
+    let hosts = "idp.internal,api.internal";
+    let names = [
+        "ELASTICIO_OAUTH_HTTP_HOSTS",
+        "ELASTICIO_OAUTH_MODE",
+        "ELASTICIO_OUTGOING_MESSAGE_SIZE_LIMIT",
+    ];
+    let [hosts_name, mode_name, limit_name] = names;
+    for (environment, difference) in [
+        (json!({hosts_name: hosts, mode_name: "every-access"}), None),
+        (
+            json!({hosts_name: hosts}),
+            Some("a request that was not sent: POST http://idp.internal/token"),
+        ),
+        (
+            json!({mode_name: "every-access"}),
+            Some("it must begin with https://"),
+        ),
+        (
+            json!({hosts_name: hosts, mode_name: "sometimes"}),
+            Some("ELASTICIO_OAUTH_MODE: must be one of"),
+        ),
+        (
+            json!({hosts_name: hosts, mode_name: "every-access", limit_name: "20"}),
+            Some("exceeds limit of 20"),
+        ),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("me.json");
+        fs::write(&path, of_internal_hosts(&environment).to_string()).unwrap();
+        match (replay(&component, &path).await, difference) {
+            (Ok(()), None) => {}
+            (result, difference) => {
+                let error = result.unwrap_err().to_string();
+                assert!(
+                    difference.is_some_and(|text| error.contains(text)),
+                    "{error}"
+                );
+            }
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_request_that_is_not_recorded_is_named() {
     let files = recorded();

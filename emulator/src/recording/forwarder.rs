@@ -1,0 +1,153 @@
+//! The proxy's answers while a run is recorded: those of the servers.
+
+use super::{
+    exchanges::{Exchange, Request, Response, to_send, without_connection},
+    proxy::{HttpRequest, HttpResponse, NoRequest, Respond},
+};
+use axum::http::header::CONTENT_ENCODING;
+use reqwest::{Certificate, Client, Method, redirect::Policy};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// What a component calls at the platform's address; the rest are calls of the sailor.
+const OF_COMPONENT: [&str; 3] = ["/sample", "/objects", "/signed"];
+
+/// What an author can do about a client that does not trust the proxy.
+const ADVICE: &str = "A client with trusted certificates of its own has to trust those in the file that ELASTICIO_CA_CERTS and \
+     NODE_EXTRA_CA_CERTS name, too";
+
+/// Sends each request on to its server, and keeps both.
+pub(super) struct Forwarder {
+    platform: String,
+    http: Client,
+    exchanges: Mutex<Vec<Exchange>>,
+    /// Why the exchanges are not all that the component did.
+    problem: Mutex<Option<String>>,
+    /// What may be the reason if the run fails.
+    hints: Mutex<Vec<String>>,
+}
+
+impl Forwarder {
+    pub(super) fn new(platform: String, certificates: &str) -> anyhow::Result<Self> {
+        http_double::choose_cryptography();
+        let trusted = Certificate::from_pem_bundle(certificates.as_bytes())?;
+        let http = Client::builder()
+            .redirect(Policy::none())
+            .tls_certs_merge(trusted)
+            .build()?;
+        Ok(Self {
+            platform,
+            http,
+            exchanges: Mutex::default(),
+            problem: Mutex::default(),
+            hints: Mutex::default(),
+        })
+    }
+
+    pub(super) fn exchanges(&self) -> MutexGuard<'_, Vec<Exchange>> {
+        lock(&self.exchanges)
+    }
+
+    pub(super) fn problem(&self) -> Option<String> {
+        lock(&self.problem).clone()
+    }
+
+    /// The first problem is told: others can be its consequences.
+    fn note(&self, problem: String) {
+        lock(&self.problem).get_or_insert(problem);
+    }
+
+    /// What may be the reason if the run fails.
+    pub(super) fn hints(&self) -> Vec<String> {
+        lock(&self.hints).clone()
+    }
+
+    /// Whether it is a request of the module, and not of the sailor.
+    fn is_of_component(&self, url: &str) -> bool {
+        url.strip_prefix(&self.platform)
+            .is_none_or(|path| OF_COMPONENT.iter().any(|begin| path.starts_with(begin)))
+    }
+
+    async fn send(&self, request: &HttpRequest) -> Result<HttpResponse, reqwest::Error> {
+        let method = Method::from_bytes(request.method.as_bytes()).unwrap_or(Method::GET);
+        let sent = self
+            .http
+            .request(method, &request.url)
+            .headers(to_send(&request.headers))
+            .body(request.body.clone())
+            .send()
+            .await?;
+        let (status, headers) = (sent.status().as_u16(), without_connection(sent.headers()));
+        Ok(HttpResponse {
+            status,
+            headers,
+            body: sent.bytes().await?,
+        })
+    }
+}
+
+impl Respond for Forwarder {
+    async fn respond(&self, request: HttpRequest) -> HttpResponse {
+        if self.is_of_component(&request.url) && request.headers.contains_key(CONTENT_ENCODING) {
+            let text = "a request has a compressed body, where secrets cannot be found: send it without Content-Encoding";
+            self.note(text.to_owned());
+        }
+        let response = match self.send(&request).await {
+            Ok(response) => response,
+            Err(error) => {
+                let address = request.url.split('?').next().unwrap_or_default();
+                let text = format!(
+                    "no response to {} {address}: {}",
+                    request.method,
+                    reason(&error)
+                );
+                self.note(text.clone());
+                return HttpResponse::of_proxy(format!("emulator: {text}"));
+            }
+        };
+        if self.is_of_component(&request.url) {
+            self.exchanges().push(Exchange {
+                request: Request::of(&request),
+                response: Response::of(&response),
+            });
+        }
+        response
+    }
+
+    fn had_no_request(&self, server: &str, why: NoRequest) {
+        let server = server.trim_end_matches(":443");
+        let text = match &why {
+            NoRequest::Distrust(alert) => format!(
+                "TLS to {server} failed: a client of the component does not trust the certificate of the emulator's proxy \
+                 ({alert}). {ADVICE}"
+            ),
+            NoRequest::NoTls(reason) => {
+                format!("TLS to {server} failed in the emulator's proxy: {reason}")
+            }
+            NoRequest::Closed => format!(
+                "a client of the component connected to {server}, and sent no request. {ADVICE}"
+            ),
+        };
+        if why == NoRequest::Closed {
+            let mut hints = lock(&self.hints);
+            if !hints.contains(&text) {
+                hints.push(text);
+            }
+        } else {
+            self.note(text);
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The last cause, which has no address.
+fn reason(error: &reqwest::Error) -> String {
+    let first: &dyn std::error::Error = error;
+    let causes = std::iter::successors(first.source(), |cause| cause.source());
+    causes
+        .map(ToString::to_string)
+        .last()
+        .unwrap_or_else(|| "it failed".to_owned())
+}
