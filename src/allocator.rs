@@ -8,7 +8,8 @@ use tikv_jemallocator::Jemalloc;
 #[global_allocator]
 static ALLOCATOR: Jemalloc = Jemalloc;
 
-/// - Two arenas. By default there are four for each processor of the machine, also in a container that may use one.
+/// - One arena, so that what one thread has freed serves the others. Each thread has a cache, which keeps them from waiting for each
+///   other. By default there are four arenas for each processor of the machine, also in a container that may use one.
 /// - Freed pages go back to the system after a second, while the process allocates; those of blocks of 4 MB and more at once.
 ///
 /// The variable `_RJEM_MALLOC_CONF` overrides it.
@@ -18,4 +19,4 @@ static ALLOCATOR: Jemalloc = Jemalloc;
 )]
 #[unsafe(export_name = "_rjem_malloc_conf")]
 static CONFIGURATION: &[u8; 74] =
-    b"narenas:2,dirty_decay_ms:1000,muzzy_decay_ms:0,oversize_threshold:4194304\0";
+    b"narenas:1,dirty_decay_ms:1000,muzzy_decay_ms:0,oversize_threshold:4194304\0";

@@ -237,7 +237,7 @@ fn the_allocator_has_the_sailors_configuration() {
         .unwrap();
     let told = String::from_utf8_lossy(&told.stderr);
     for option in [
-        "opt.narenas: 2",
+        "opt.narenas: 1",
         "opt.dirty_decay_ms: 1000 ",
         "opt.muzzy_decay_ms: 0 ",
         "opt.oversize_threshold: 4194304",
