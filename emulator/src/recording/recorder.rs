@@ -23,6 +23,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
+use tokio::sync::mpsc;
 
 /// Where the emulator's services are in a recording: their ports differ from run to run.
 pub(super) const PLATFORM: &str = "http://127.0.0.1:1";
@@ -69,7 +70,7 @@ impl Recorder {
             .step(&config.flow, &config.step.id)
             .context("the step is unknown")?;
         let certificates = plan.variables.trusted_certificates(&TRUSTED)?;
-        let forwarder = Arc::new(Forwarder::new(platform.url(), &certificates)?);
+        let forwarder = Arc::new(Forwarder::new(local, &certificates)?);
         let proxy = Proxy::start(forwarder.clone()).await?;
         let file = format!("emulator-ca-{}.pem", uuid::Uuid::new_v4());
         let file = std::env::temp_dir().join(file);
@@ -152,9 +153,10 @@ impl Recorder {
             Ok(written) => written,
             Err(why) => return not(&why),
         };
+        let exchanges = if count == 1 { "exchange" } else { "exchanges" };
         match fs::write(&self.path, text) {
             Ok(()) => Ok(format!(
-                "{path} has {count} HTTP exchanges; look at it before you commit it: it has what the API returned"
+                "{path} has {count} HTTP {exchanges}; look at it before you commit it: it has what the API returned"
             )),
             Err(error) => not(&error.to_string()),
         }
@@ -276,13 +278,16 @@ fn each_text(value: &mut Value, change: &impl Fn(&str) -> String) {
 /// Sends each request on to its server, and keeps both.
 struct Forwarder {
     platform: String,
+    provider: String,
+    /// The time line.
+    events: mpsc::UnboundedSender<Event>,
     http: Client,
     exchanges: Mutex<Vec<Exchange>>,
     problem: Mutex<Option<String>>,
 }
 
 impl Forwarder {
-    fn new(platform: String, certificates: &str) -> anyhow::Result<Self> {
+    fn new(local: &LocalPlatform, certificates: &str) -> anyhow::Result<Self> {
         http_double::choose_cryptography();
         let trusted = Certificate::from_pem_bundle(certificates.as_bytes())?;
         let http = Client::builder()
@@ -290,7 +295,9 @@ impl Forwarder {
             .tls_certs_merge(trusted)
             .build()?;
         Ok(Self {
-            platform,
+            platform: local.emulator.platform().url(),
+            provider: local.emulator.provider().url(),
+            events: local.emulator.others(),
             http,
             exchanges: Mutex::default(),
             problem: Mutex::default(),
@@ -312,6 +319,16 @@ impl Forwarder {
     fn is_of_component(&self, url: &str) -> bool {
         url.strip_prefix(&self.platform)
             .is_none_or(|path| OF_COMPONENT.iter().any(|begin| path.starts_with(begin)))
+    }
+
+    /// Shows a request on the time line, unless it went to a service of the emulator that tells it anyway.
+    fn show(&self, request: &HttpRequest, status: Option<u16>) {
+        let known = [&self.platform, &self.provider];
+        if !known.iter().any(|url| request.url.starts_with(*url)) {
+            let event = Event::from_proxy(&request.method, &request.url, status);
+            // The run may have ended.
+            let _ = self.events.send(event);
+        }
     }
 
     async fn send(&self, request: &HttpRequest) -> Result<HttpResponse, reqwest::Error> {
@@ -340,8 +357,12 @@ impl Respond for Forwarder {
             problem.get_or_insert_with(|| text.to_owned());
         }
         let response = match self.send(&request).await {
-            Ok(response) => response,
+            Ok(response) => {
+                self.show(&request, Some(response.status));
+                response
+            }
             Err(error) => {
+                self.show(&request, None);
                 let address = request.url.split('?').next().unwrap_or_default();
                 let text = format!(
                     "no response to {} {address}: {}",

@@ -67,7 +67,9 @@ async fn a_reopened_body_is_resent_from_its_start() {
 async fn a_multipart_form_is_resent_from_its_start() {
     let rig = Rig::stale(Knobs::default()).await;
     let client = rig.replica().client();
-    let upload = client.post("/echo/uploads").header("content-type", "no/such");
+    let upload = client
+        .post("/echo/uploads")
+        .header("content-type", "no/such");
     let form = || {
         let file = Part::stream_with_length("the file", 8).file_name("report.pdf");
         Form::new().text("title", "Report").part("file", file)
