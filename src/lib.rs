@@ -94,7 +94,7 @@ pub use component::{
 #[doc(hidden)]
 pub use engine::internals;
 pub use engine::{Shutdown, run};
-/// The crate whose `Timestamp` stands in signatures, such as that of [`http::parse_time`].
+/// The crate whose `Timestamp` stands in signatures, such as that of [`http::parse_time`]. serde reads and writes its types.
 pub use jiff;
 /// The crate of [`Context::http`], and of the requests, bodies and responses of [`Context::oauth`].
 pub use reqwest;

@@ -9,7 +9,10 @@ use crate::{
 };
 use serde_json::Value;
 use std::{sync::Arc, time::Instant};
-use tokio::sync::broadcast::{self, error::RecvError};
+use tokio::sync::{
+    broadcast::{self, error::RecvError},
+    mpsc,
+};
 
 /// The only task that writes the event log.
 pub(crate) struct Collector {
@@ -20,6 +23,8 @@ pub(crate) struct Collector {
     pub(crate) broker: broadcast::Receiver<broker::Event>,
     pub(crate) calls: broadcast::Receiver<RecordedCall>,
     pub(crate) provider: broadcast::Receiver<ProviderEvent>,
+    /// Events of other parts of the emulator.
+    pub(crate) others: mpsc::UnboundedReceiver<Event>,
     pub(crate) platform: Platform,
     pub(crate) log: Arc<EventLog>,
 }
@@ -39,6 +44,7 @@ impl Collector {
                     Err(RecvError::Lagged(count)) => Some(Event::lost(count)),
                     Err(RecvError::Closed) => break,
                 },
+                Some(event) = self.others.recv() => Some(event),
                 event = self.broker.recv() => match event {
                     Ok(event) => self.decoder.decode(&event),
                     Err(RecvError::Lagged(count)) => Some(Event::lost(count)),

@@ -59,6 +59,7 @@ pub(crate) fn plan(demo: DemoPlan) -> RunPlan {
         command,
         replicas: replicas.into(),
         record: None,
+        shutdown: false,
         notes: Some(notes),
         variables: Variables::of(profile.map(|name| ("OAUTH_PROFILE".to_owned(), name))),
         no_placeholders: false,

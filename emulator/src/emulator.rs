@@ -5,7 +5,7 @@ use crate::{
     collector::Collector,
     config::{EmulatorConfig, StartError},
     decode,
-    event::Decoder,
+    event::{Decoder, Event},
     event_log::{EventLog, Events},
     platform::{Platform, Webhook},
     provider::Provider,
@@ -61,6 +61,7 @@ struct Inner {
     topology: Topology,
     cipher: Cipher,
     log: Arc<EventLog>,
+    others: mpsc::UnboundedSender<Event>,
     _stop: DropGuard,
 }
 
@@ -100,6 +101,7 @@ impl Emulator {
         topology.declare(&broker, &config);
 
         let log = Arc::<EventLog>::default();
+        let (others, received) = mpsc::unbounded_channel();
         let stop = CancellationToken::new();
         let collector = Collector {
             start,
@@ -109,6 +111,7 @@ impl Emulator {
             broker: broker.watch(),
             calls: platform.watch(),
             provider: provider.watch(),
+            others: received,
             platform: platform.clone(),
             log: log.clone(),
         };
@@ -122,6 +125,7 @@ impl Emulator {
             topology,
             cipher,
             log,
+            others,
             _stop: stop.clone().drop_guard(),
         });
         let serving = serve_webhooks(webhooks, Arc::downgrade(&inner));
@@ -239,6 +243,11 @@ impl Emulator {
     #[must_use]
     pub fn events(&self) -> Events {
         self.inner.log.read()
+    }
+
+    /// Returns where other parts of the emulator tell what happened.
+    pub(crate) fn others(&self) -> mpsc::UnboundedSender<Event> {
+        self.inner.others.clone()
     }
 
     /// Events from now on.

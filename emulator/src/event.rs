@@ -64,7 +64,7 @@ pub enum EventKind {
     TokenCall,
     /// The provider issued, spent or revoked a token, or one was reused.
     Token,
-    /// The provider's API was called.
+    /// The provider's API was called, or, in a run that is recorded, any other service but the emulator's.
     ApiCall,
     /// Events were lost, because too many happened in a short time. The body is their number.
     Lost,
@@ -175,6 +175,26 @@ impl Event {
         Self {
             body,
             ..Self::new(kind, "")
+        }
+    }
+
+    /// A request that went through the emulator's proxy to a service that is not the emulator's. The query and the user may be
+    /// secret.
+    pub(crate) fn from_proxy(method: &str, url: &str, status: Option<u16>) -> Self {
+        let address = url.split('?').next().unwrap_or_default();
+        let address = match address.split_once("://") {
+            Some((scheme, rest)) => {
+                let host = rest.split('/').next().unwrap_or_default();
+                let user = host.rfind('@').map_or(0, |at| at + 1);
+                format!("{scheme}://{}", &rest[user..])
+            }
+            None => address.to_owned(),
+        };
+        let outcome = status.map_or("no response".to_owned(), |status| status.to_string());
+        let text = format!("{method} {address} → {outcome}");
+        Self {
+            body: json!({"text": text, "status": status}),
+            ..Self::new(EventKind::ApiCall, "")
         }
     }
 
@@ -336,7 +356,7 @@ impl Decoder {
         let event = self.emitted(message);
         let key = &message.routing_key;
         let hint = match event.kind {
-            EventKind::Data if *key == self.topology.keys.data => " (--next-step binds a queue)",
+            EventKind::Data if *key == self.topology.keys.data => ", because no step follows",
             EventKind::Data => " (--routing-key binds a queue)",
             _ => ", so the platform does not keep it",
         };

@@ -45,6 +45,8 @@ pub(crate) struct RunPlan {
     pub(crate) replicas: usize,
     /// The file for a recording.
     pub(crate) record: Option<PathBuf>,
+    /// Whether the component is started once more for its shutdown hook.
+    pub(crate) shutdown: bool,
     /// Explains the time line.
     pub(crate) notes: Option<DemoNotes>,
     pub(crate) variables: Variables,
@@ -90,7 +92,12 @@ pub(crate) async fn run(
     if let Some(note) = plan.variables.note() {
         timeline.plain(note);
     }
-    let (processes, output, recorder) = start(&plan, &local, timeline).await?;
+    let Started {
+        processes,
+        output,
+        recorder,
+        env,
+    } = start(&plan, &local, timeline).await?;
     let mut run = RunLoop {
         processes,
         output,
@@ -105,7 +112,11 @@ pub(crate) async fn run(
     let limits = (plan.start_timeout, plan.timeout);
     let end = run.until_settled(limits, outdated).await?;
     run.end(&end).await?;
-    let mut ok = run.report(&end);
+    let mut ok = true;
+    if plan.shutdown && matches!(end, RunEnd::Settled) {
+        ok = run.shutdown_hook(&plan.command, env, plan.timeout).await?;
+    }
+    ok = run.report(&end, ok);
     if let Some(notes) = &run.notes {
         ok &= notes.end(&local.emulator, timeline);
     }
@@ -122,12 +133,20 @@ pub(crate) async fn run(
     })
 }
 
+/// A started component.
+struct Started {
+    processes: Replicas,
+    output: Output,
+    recorder: Option<Recorder>,
+    env: Vec<(String, String)>,
+}
+
 /// Starts the component and sends the messages.
 async fn start(
     plan: &RunPlan,
     local: &LocalPlatform,
     timeline: &Timeline,
-) -> anyhow::Result<(Replicas, Output, Option<Recorder>)> {
+) -> anyhow::Result<Started> {
     let replicas = plan.replicas;
     let messages = filled_in(plan, local)?;
     let mut env = plan
@@ -155,13 +174,23 @@ async fn start(
     if replicas == 1 {
         send(plan, local, &messages);
         let (processes, output) = start()?;
-        return Ok((processes, output, recorder));
+        return Ok(Started {
+            processes,
+            output,
+            recorder,
+            env,
+        });
     }
     // Waits until all processes consume, so that each gets its share of the messages.
-    let started = start()?;
+    let (processes, output) = start()?;
     consumed_by(&local.emulator, replicas, plan.start_timeout).await?;
     send(plan, local, &messages);
-    Ok((started.0, started.1, recorder))
+    Ok(Started {
+        processes,
+        output,
+        recorder,
+        env,
+    })
 }
 
 /// The messages, with addresses in the place of placeholders.
@@ -294,6 +323,37 @@ impl RunLoop<'_> {
         Ok(())
     }
 
+    /// Runs the shutdown hook in a process of its own, as the platform does. Returns whether it succeeded.
+    async fn shutdown_hook(
+        &mut self,
+        command: &[String],
+        mut env: Vec<(String, String)>,
+        limit: Duration,
+    ) -> anyhow::Result<bool> {
+        let name = "ELASTICIO_HOOK_SHUTDOWN";
+        env.retain(|(known, _)| known != name);
+        env.push((name.to_owned(), "true".to_owned()));
+        let text = format!("starts {} for the shutdown hook", command.join(" "));
+        self.timeline.note(&text);
+        (self.processes, self.output) = Replicas::start(1, command, &env)?;
+        let mut statuses = Vec::new();
+        let ended = self.drain(limit, &mut statuses).await?;
+        self.show_remaining().await;
+        let succeeded = ended && statuses.iter().all(ExitStatus::success);
+        self.timeline.note(&match statuses.first() {
+            _ if succeeded => "the shutdown hook succeeded".to_owned(),
+            Some(status) => format!("the shutdown hook ended with {}", exit_description(*status)),
+            None => format!(
+                "the shutdown hook did not end within {} s: killed",
+                limit.as_secs()
+            ),
+        });
+        if !succeeded {
+            self.timeline.last_lines(self.output.last_lines());
+        }
+        Ok(succeeded)
+    }
+
     /// Shows the last output and events, which may not have arrived yet.
     async fn show_remaining(&mut self) {
         self.output
@@ -347,10 +407,10 @@ impl RunLoop<'_> {
         }
     }
 
-    fn report(&self, end: &RunEnd) -> bool {
+    fn report(&self, end: &RunEnd, hook_succeeded: bool) -> bool {
         let progress = &self.progress;
         let is_complete = !matches!(end, RunEnd::Interrupted | RunEnd::Outdated);
-        let ok = progress.settled() && progress.succeeded() && is_complete;
+        let ok = progress.settled() && progress.succeeded() && is_complete && hook_succeeded;
         if matches!(end, RunEnd::Exited(_)) && !progress.settled() {
             self.timeline
                 .note("the component ended before all messages were settled");

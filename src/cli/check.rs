@@ -139,7 +139,9 @@ impl Found {
             ..
         } = self;
         print(&format_args!(
-            "{title}: {triggers} triggers, {actions} actions, all with their modules; metadata is up to date{warnings}"
+            "{title}: {}, {}, all with their modules; metadata is up to date{warnings}",
+            number(*triggers, "trigger"),
+            number(*actions, "action")
         ));
         Ok(())
     }

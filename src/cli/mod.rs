@@ -104,14 +104,14 @@ const HELP_WITHOUT_ENVIRONMENT: &str = "\
 This is a component for elastic.io-style integration platforms. The platform starts it and configures it with
 ELASTICIO_* environment variables, none of which are set.
 
-To run it locally, start it on the emulator:   cargo run -p elasticio-emulator -- run --function NAME --message FILE
-To make one of its calls there:                cargo run -p elasticio-emulator -- service METHOD --config FILE
+To run it locally, start it on the emulator:   emulator run --function NAME --message FILE
+To make one of its calls there:                emulator service METHOD --config FILE
 To find out why a step does nothing:           component doctor, in the step's container
 To compare it with its component.json:         component check
 To check any component.json:                   component check --descriptor FILE
 All commands:                                  component --help
 
-Outside of the sailor's repository, `emulator` stands for `cargo run -p elasticio-emulator --`, once it is installed.
+Inside of the sailor's repository, `cargo run -p elasticio-emulator --` stands for `emulator`, also if it is not installed.
 ";
 
 /// Runs a component's binary. Call it from the `main` function.

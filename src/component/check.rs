@@ -1,6 +1,7 @@
 //! Compares component.json with the registered modules, and its schemas with their types.
 
 mod fields;
+mod templates;
 #[cfg(test)]
 mod tests;
 
@@ -9,7 +10,7 @@ use crate::{
     codes::{self, Coded},
     settings::{
         descriptor::Function,
-        lint::{Issue, Modules, Surroundings, lint_with},
+        lint::{Issue, Modules, Surroundings, lint_with, meant},
     },
 };
 use serde_json::Value;
@@ -96,7 +97,8 @@ impl Component {
         let triggers: Vec<_> = triggers
             .map(|(name, _, module)| (*name, module.polls()))
             .collect();
-        let findings = fields::compare(self);
+        let mut findings = fields::compare(self);
+        findings.extend(templates::misspelt(self));
         let modules = Modules {
             triggers: &triggers,
             findings: &findings,
@@ -152,9 +154,14 @@ impl Component {
                 .count();
             match (&function.main, registered) {
                 (None, _) => found.push(format!("{kind} \"{name}\" has no `main`")),
-                (Some(main), 0) => found.push(format!(
-                    "{kind} \"{name}\" ({main}) has no module: register it"
-                )),
+                (Some(main), 0) => {
+                    let others = self.modules.iter();
+                    let others = others.filter(|(n, k, _)| *k == kind && !self.declares(kind, n));
+                    let near = near(name, others.map(|(n, ..)| *n));
+                    found.push(format!(
+                        "{kind} \"{name}\" ({main}) has no module: register it{near}"
+                    ));
+                }
                 (Some(_), 1) => {}
                 (Some(_), n) => found.push(format!("{kind} \"{name}\" is registered {n} times")),
             }
@@ -169,9 +176,14 @@ impl Component {
     /// Checks that everything that is registered is declared in component.json.
     fn check_modules(&self, found: &mut Vec<String>) {
         for (name, kind, _) in &self.modules {
-            if !self.declared().any(|(k, n, _)| n == name && k == *kind) {
+            if !self.declares(*kind, name) {
+                let others = self.declared().filter(|(k, n, _)| {
+                    let is_registered = |(name, kind, _): &(_, _, _)| n == name && k == kind;
+                    k == kind && !self.modules.iter().any(is_registered)
+                });
+                let near = near(name, others.map(|(_, n, _)| n.as_str()));
                 found.push(format!(
-                    "{kind} \"{name}\" is registered, but not in component.json"
+                    "{kind} \"{name}\" is registered, but not in component.json{near}"
                 ));
             }
         }
@@ -208,6 +220,10 @@ impl Component {
                 ));
             }
         }
+    }
+
+    fn declares(&self, kind: FunctionKind, name: &str) -> bool {
+        self.declared().any(|(k, n, _)| n == name && k == kind)
     }
 
     /// Returns every function in component.json.
@@ -271,6 +287,13 @@ impl Component {
             })
             .collect()
     }
+}
+
+/// Returns a question about the name that is nearly this one; nothing if there is none.
+fn near<'a>(name: &str, others: impl Iterator<Item = &'a str>) -> String {
+    let others: Vec<&str> = others.collect();
+    let near = meant(name, &others).map(|near| format!(" (did you mean \"{near}\"?)"));
+    near.unwrap_or_default()
 }
 
 fn has_dynamic_metadata(function: &Function) -> bool {

@@ -107,7 +107,7 @@ pub struct Component {
     pub(super) verify: Option<Service<Verified>>,
     /// What was registered again, so that only the last of it is there.
     pub(super) twice: Vec<String>,
-    oauth2: Option<OAuth2>,
+    pub(super) oauth2: Option<OAuth2>,
     crates: BTreeSet<&'static str>,
 }
 

@@ -57,6 +57,13 @@ impl OAuth2 {
         Self::default()
     }
 
+    /// Returns the templates of addresses, each with the function that sets it.
+    pub(crate) fn addresses(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let base_url = self.base_url.iter().map(|text| ("base_url", text.as_str()));
+        let origins = self.origins.iter();
+        base_url.chain(origins.map(|text| ("allow_origin", text.as_str())))
+    }
+
     /// Sets the path of the tokens in the configuration, with dots. The default is the credential field with the view
     /// class `OAuthFieldView` or `HTTPAuthView`, or else `oauth`.
     #[must_use]

@@ -13,6 +13,14 @@ pub(crate) const HTTP_HOSTS: &str = super::variables::OAUTH_HTTP_HOSTS.name;
 #[error("the OAuth2 credential is not usable: {0}")]
 pub(crate) struct ConfigError(pub(crate) String);
 
+/// Returns the names of fields and variables in `template`, alternatives included. Of a path into a field, it is the field's.
+pub(crate) fn names(template: &str) -> impl Iterator<Item = &str> {
+    let parts = template.split("{{").skip(1);
+    let names = parts.filter_map(|part| part.split_once("}}"));
+    let names = names.flat_map(|(names, _)| alternatives(names));
+    names.map(|name| name.split('.').next().unwrap_or(name))
+}
+
 /// The values of the names in templates.
 pub(crate) struct Variables<'a> {
     /// The credential fields that component.json declares; only they are read from the configuration.

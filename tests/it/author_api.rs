@@ -3,6 +3,7 @@
 use emulator::platform::{Platform, PlatformConfig};
 use sailor::{
     Mismatch,
+    jiff::{SignedDuration, Timestamp},
     prelude::*,
     testing::{Event, Harness, Verdict},
 };
@@ -123,6 +124,45 @@ async fn a_failure_is_an_error_event_and_a_rejection() {
         [Event::Error("a pet needs a name".to_owned())]
     );
     assert_eq!(emitted.verdict, Verdict::Rejected);
+}
+
+/// A snapshot with a time of `sailor::jiff`.
+#[tokio::test]
+async fn a_time_in_a_snapshot_comes_back() {
+    #[derive(Serialize, Deserialize)]
+    struct Position {
+        since: Timestamp,
+    }
+    struct EachHour;
+    impl Trigger for EachHour {
+        type Config = Value;
+        type Snapshot = Position;
+        type Output = String;
+
+        async fn poll(
+            &self,
+            last: Option<Position>,
+            cx: Context<Value, String>,
+        ) -> anyhow::Result<Option<Position>> {
+            let since = last.map_or(Timestamp::UNIX_EPOCH, |last| last.since);
+            cx.data(&since.to_string()).await?;
+            let since = since + SignedDuration::from_millis(3_600_500);
+            Ok(Some(Position { since }))
+        }
+    }
+    let json = r#"{"triggers": {"hours": {"main": "./hours.rs", "type": "polling"}}}"#;
+    let component = Component::new(json).unwrap().trigger("hours", EachHour);
+    let mut snapshot = json!({});
+    for expected in ["1970-01-01T00:00:00Z", "1970-01-01T01:00:00.5Z"] {
+        let harness = Harness::new(&component, "hours").snapshot(snapshot);
+        let emitted = harness.run(json!({})).await.unwrap();
+        assert_eq!(emitted.data::<String>(), [expected]);
+        let Some(Event::Snapshot(last)) = emitted.events.last() else {
+            panic!("no snapshot")
+        };
+        snapshot = last.clone();
+    }
+    assert_eq!(snapshot, json!({ "since": "1970-01-01T02:00:01Z" }));
 }
 
 #[tokio::test]

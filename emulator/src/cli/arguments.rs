@@ -54,10 +54,9 @@ pub(super) struct StepArgs {
     /// Speed up rebounds by this factor; on the platform the first takes 15 s
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) rebound_speed_up: u32,
-    /// Add a step after this one. Without it, this is the last step: as on the platform, nothing is bound to its data key,
-    /// and the flow ends there
+    /// Make this the last step of its flow: as on the platform, nothing is bound to its data key, and the flow ends there
     #[arg(long)]
-    pub(super) next_step: bool,
+    pub(super) without_next_step: bool,
     /// Do not collect error events and snapshots, as on some installations: nothing is bound to their keys
     #[arg(long)]
     pub(super) without_collector: bool,
@@ -185,8 +184,11 @@ pub(super) struct RunArgs {
     /// Record the run for a test: the message, the configuration, the component's HTTP exchanges and its events, without
     /// secrets. `emulator::replay` compares them with a later run. The file is written only if the message is acknowledged
     /// without an error event
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["watch", "startup", "replicas", "lightweight"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["watch", "startup", "shutdown", "replicas", "lightweight"])]
     pub(super) record: Option<PathBuf>,
+    /// At the end, start the component once more to run its shutdown hook, as the platform does when a flow is stopped
+    #[arg(long)]
+    pub(super) shutdown: bool,
     /// When a source or a file of this command changes, build the component and run it again, until Ctrl-C
     #[arg(long)]
     pub(super) watch: bool,

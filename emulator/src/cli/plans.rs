@@ -121,7 +121,7 @@ impl StepArgs {
             startup: self.startup,
             lightweight: self.lightweight,
             rebound_speed_up: self.rebound_speed_up,
-            next_step: self.next_step,
+            next_step: !self.without_next_step,
             collector: !self.without_collector,
             routing_keys: self.routing_keys.clone(),
             ..EmulatorConfig::default()
@@ -254,6 +254,7 @@ impl RunArgs {
             command,
             replicas: self.component.replicas.into(),
             record: self.record,
+            shutdown: self.shutdown,
             notes: None,
             is_webhook: known.is_webhook(&function),
             variables: known.variables,

@@ -4,9 +4,11 @@ use super::{
     exchanges::{Exchange, Request, Response, to_send, without_connection},
     proxy::{HttpRequest, HttpResponse, NoRequest, Respond},
 };
+use crate::{event::Event, local_platform::LocalPlatform};
 use axum::http::header::CONTENT_ENCODING;
 use reqwest::{Certificate, Client, Method, redirect::Policy};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use tokio::sync::mpsc;
 
 /// What a component calls at the platform's address; the rest are calls of the sailor.
 const OF_COMPONENT: [&str; 3] = ["/sample", "/objects", "/signed"];
@@ -18,6 +20,9 @@ const ADVICE: &str = "A client with trusted certificates of its own has to trust
 /// Sends each request on to its server, and keeps both.
 pub(super) struct Forwarder {
     platform: String,
+    provider: String,
+    /// The time line.
+    events: mpsc::UnboundedSender<Event>,
     http: Client,
     exchanges: Mutex<Vec<Exchange>>,
     /// Why the exchanges are not all that the component did.
@@ -27,7 +32,7 @@ pub(super) struct Forwarder {
 }
 
 impl Forwarder {
-    pub(super) fn new(platform: String, certificates: &str) -> anyhow::Result<Self> {
+    pub(super) fn new(local: &LocalPlatform, certificates: &str) -> anyhow::Result<Self> {
         http_double::choose_cryptography();
         let trusted = Certificate::from_pem_bundle(certificates.as_bytes())?;
         let http = Client::builder()
@@ -35,7 +40,9 @@ impl Forwarder {
             .tls_certs_merge(trusted)
             .build()?;
         Ok(Self {
-            platform,
+            platform: local.emulator.platform().url(),
+            provider: local.emulator.provider().url(),
+            events: local.emulator.others(),
             http,
             exchanges: Mutex::default(),
             problem: Mutex::default(),
@@ -67,6 +74,16 @@ impl Forwarder {
             .is_none_or(|path| OF_COMPONENT.iter().any(|begin| path.starts_with(begin)))
     }
 
+    /// Shows a request on the time line, unless it went to a service of the emulator that tells it anyway.
+    fn show(&self, request: &HttpRequest, status: Option<u16>) {
+        let known = [&self.platform, &self.provider];
+        if !known.iter().any(|url| request.url.starts_with(*url)) {
+            let event = Event::from_proxy(&request.method, &request.url, status);
+            // The run may have ended.
+            let _ = self.events.send(event);
+        }
+    }
+
     async fn send(&self, request: &HttpRequest) -> Result<HttpResponse, reqwest::Error> {
         let method = Method::from_bytes(request.method.as_bytes()).unwrap_or(Method::GET);
         let sent = self
@@ -92,8 +109,12 @@ impl Respond for Forwarder {
             self.note(text.to_owned());
         }
         let response = match self.send(&request).await {
-            Ok(response) => response,
+            Ok(response) => {
+                self.show(&request, Some(response.status));
+                response
+            }
             Err(error) => {
+                self.show(&request, None);
                 let address = request.url.split('?').next().unwrap_or_default();
                 let text = format!(
                     "no response to {} {address}: {}",

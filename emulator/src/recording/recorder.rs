@@ -74,7 +74,7 @@ impl Recorder {
             .step(&config.flow, &config.step.id)
             .context("the step is unknown")?;
         let certificates = plan.variables.trusted_certificates(&TRUSTED)?;
-        let forwarder = Arc::new(Forwarder::new(platform.url(), &certificates)?);
+        let forwarder = Arc::new(Forwarder::new(local, &certificates)?);
         let proxy = Proxy::start(forwarder.clone()).await?;
         let file = format!("emulator-ca-{}.pem", uuid::Uuid::new_v4());
         let file = std::env::temp_dir().join(file);
@@ -160,9 +160,10 @@ impl Recorder {
             Ok(written) => written,
             Err(why) => return not(&why),
         };
+        let exchanges = if count == 1 { "exchange" } else { "exchanges" };
         match fs::write(&self.path, text) {
             Ok(()) => Ok(format!(
-                "{path} has {count} HTTP exchanges; look at it before you commit it: it has what the API returned"
+                "{path} has {count} HTTP {exchanges}; look at it before you commit it: it has what the API returned"
             )),
             Err(error) => not(&error.to_string()),
         }

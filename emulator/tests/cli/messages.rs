@@ -112,13 +112,36 @@ fn an_unreadable_or_returned_event_exits_with_1() {
 }
 
 #[test]
+fn the_shutdown_hook_runs_after_the_messages() {
+    let folder = folder(&[]);
+    for (arguments, status, said) in [
+        (&["--shutdown"][..], 0, "the shutdown hook succeeded"),
+        (
+            &["--shutdown", "--env", "HOOK_FAILS=yes"],
+            1,
+            "the shutdown hook ended with status 1",
+        ),
+    ] {
+        let outcome = run(folder.path(), arguments);
+        assert_eq!(outcome.status, status, "{}", outcome.stdout);
+        let places = ["✓ acknowledged", "│ this is the hook of step_1", said]
+            .map(|text| outcome.stdout.find(text).expect(text));
+        assert!(places.is_sorted(), "{}", outcome.stdout);
+        let failed = outcome.stdout.contains("FAILED: ");
+        assert_eq!(failed, status == 1, "{}", outcome.stdout);
+    }
+    let outcome = run(folder.path(), &[]);
+    assert!(!outcome.stdout.contains("hook"), "{}", outcome.stdout);
+}
+
+#[test]
 fn an_unbound_data_key_is_shown_as_end_of_flow() {
     let data = "end of the flow: nothing is bound to emulated-workspace.emulated-flow/ordinary.step_1.message";
     let other = "end of the flow: nothing is bound to some.other.key (--routing-key binds a queue)";
     for (op, arguments, said) in [
-        ("echo", &[][..], Some(data)),
-        ("echo", &["--next-step"], None),
-        ("elsewhere", &["--next-step"], Some(other)),
+        ("echo", &["--without-next-step"][..], Some(data)),
+        ("echo", &[], None),
+        ("elsewhere", &[], Some(other)),
         ("elsewhere", &["--routing-key", "some.other.key"], None),
         (
             "snapshot",
@@ -147,7 +170,7 @@ fn an_unbound_data_key_is_shown_as_end_of_flow() {
         assert!(!outcome.stdout.contains("! returned"), "{}", outcome.stdout);
     }
     let folder = folder(&[]);
-    let outcome = run(folder.path(), &["--json"]);
+    let outcome = run(folder.path(), &["--json", "--without-next-step"]);
     assert!(
         outcome.events("data")[0]["end_of_flow"]
             .as_str()

@@ -126,7 +126,7 @@ fn has_nothing_to_report(folder: &Path) {
     };
     let found = component(&["check"]);
     let clean =
-        "Acme orders: 1 triggers, 1 actions, all with their modules; metadata is up to date\n";
+        "Acme orders: 1 trigger, 1 action, all with their modules; metadata is up to date\n";
     assert_eq!(found, clean);
     let before = files(folder);
     component(&["schema", "--write"]);

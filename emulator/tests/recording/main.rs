@@ -1,6 +1,7 @@
 //! Runs that are recorded, and replayed in memory.
 
 mod replaying;
+mod timeline;
 
 use serde_json::{Value, json};
 use std::{fs, path::PathBuf, process::Command};

@@ -27,7 +27,7 @@ async fn the_flow_ends_at_unbound_keys_reported_once() {
         (
             EmulatorConfig::default(),
             "echo",
-            Some("step_1.message (--next-step "),
+            Some("step_1.message, because no step follows"),
         ),
         (next(), "echo", None),
         (

@@ -50,6 +50,46 @@ fn the_type_of_a_trigger_is_compared_with_its_module() {
 }
 
 #[test]
+fn a_misspelt_function_names_the_one_that_is_meant() {
+    let json = r#"{"triggers": {"requets": {"main": "./r.rs"}, "orders": {"main": "./o.rs"}}}"#;
+    let component = Component::new(json).unwrap().trigger("requests", receive);
+    let error = component.check().unwrap_err();
+    let mismatch: &crate::Mismatch = error.downcast_ref().unwrap();
+    assert_eq!(
+        mismatch.differences(),
+        [
+            r#"trigger "orders" (./o.rs) has no module: register it"#,
+            r#"trigger "requets" (./r.rs) has no module: register it (did you mean "requests"?)"#,
+            r#"trigger "requests" is registered, but not in component.json (did you mean "requets"?)"#,
+        ]
+    );
+}
+
+#[test]
+fn a_misspelt_name_in_a_template_of_the_author_is_a_warning() {
+    let json = r#"{"credentials": {"fields": {"baseUrl": {}}}, "envVars": {"API_HOSTS": {}}, "actions": {}}"#;
+    let found = |oauth: OAuth2| {
+        let issues = Component::new(json).unwrap().oauth2(oauth).lint(None);
+        let found = issues.into_iter().filter(|issue| {
+            issue.rule.id() == "undeclared-name" && issue.problem.contains("OAuth2::")
+        });
+        let found = found.map(|issue| format!("{} {}", issue.pointer, issue.remedy));
+        found.collect::<Vec<_>>()
+    };
+    let near = |name: &str| format!("/credentials is `{name}` meant? The case of letters counts");
+    let good = OAuth2::new()
+        .base_url("{{baseUrl|API_URL}}/v1")
+        .allow_origin("{{API_HOSTS}} {{FILES_URL}}");
+    assert_eq!(found(good), [""; 0]);
+    let misspelt = OAuth2::new()
+        .base_url("{{baseURL}}")
+        .allow_origin("{{API_HOST}}");
+    assert_eq!(found(misspelt), [near("baseUrl"), near("API_HOSTS")]);
+    let unknown = found(OAuth2::new().base_url("https://{{tenant}}.example.com"));
+    assert!(unknown[0].contains("credentials.fields"), "{unknown:?}");
+}
+
+#[test]
 fn metadata_that_the_platform_never_asks_for_is_a_warning() {
     async fn metadata(_: ServiceContext) -> anyhow::Result<Value> {
         Ok(Value::Null)

@@ -32,7 +32,7 @@ mod words;
 pub use issue::Issue;
 pub use rule::{Rule, Severity};
 
-pub(crate) use rule::of_modules;
+pub(crate) use rule::{UNDECLARED_NAME, of_modules};
 pub(crate) use surroundings::{Finding, Modules, Surroundings};
 pub(crate) use tree::child;
 pub(crate) use words::meant;

@@ -52,7 +52,7 @@ impl Rule {
 
 macro_rules! rules {
     ($($severity:ident $name:ident $id:literal,)*) => {
-        $(pub(super) const $name: Rule = Rule($id, Severity::$severity);)*
+        $(pub(crate) const $name: Rule = Rule($id, Severity::$severity);)*
         const OF_THE_TEXT: &[Rule] = &[$($name),*];
     };
 }
