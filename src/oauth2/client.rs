@@ -193,6 +193,15 @@ impl AuthorizedRequest {
         self
     }
 
+    /// Sets the body; the last call counts.
+    fn with_body(
+        mut self,
+        set: impl FnOnce(reqwest::RequestBuilder) -> reqwest::RequestBuilder,
+    ) -> Self {
+        self.body = None;
+        self.map(set)
+    }
+
     /// Adds query parameters.
     pub fn query<T: Serialize + ?Sized>(self, parameters: &T) -> Self {
         self.map(|request| request.query(parameters))
@@ -205,18 +214,18 @@ impl AuthorizedRequest {
 
     /// Sets a JSON body.
     pub fn json<T: Serialize + ?Sized>(self, body: &T) -> Self {
-        self.map(|request| request.json(body))
+        self.with_body(|request| request.json(body))
     }
 
     /// Sets a form as the body.
     pub fn form<T: Serialize + ?Sized>(self, fields: &T) -> Self {
-        self.map(|request| request.form(fields))
+        self.with_body(|request| request.form(fields))
     }
 
     /// Sets the body. Bytes and text can be sent again after a refresh. A stream cannot: if its token is refused, the request
     /// fails with [`Error::NotResent`], and the message comes back. [`reopen`](Self::reopen) avoids that.
     pub fn body(self, body: impl Into<reqwest::Body>) -> Self {
-        self.map(|request| request.body(body))
+        self.with_body(|request| request.body(body))
     }
 
     /// Sets a body that `open` creates again for each attempt, for streams that can be read again from the start.

@@ -169,9 +169,12 @@ impl PreparedRequest<'_> {
         match token_status {
             TokenStatus::Accepted => {
                 self.session.token_accepted(token, refreshes == 0);
+                if !self.request.is_left() {
+                    self.session.streams().accepted(&self.label);
+                }
                 Ok(Next::Return(response, is_busy))
             }
-            TokenStatus::Expired if refreshes > 0 => {
+            TokenStatus::Expired if refreshes > 0 && self.is_worth_a_refresh(token) => {
                 let kept = http::detached(response, KEPT_LIMIT, KEPT_TIME).await;
                 Ok(Next::Refresh(kept))
             }
@@ -187,6 +190,15 @@ impl PreparedRequest<'_> {
                 )))
             }
         }
+    }
+
+    /// Returns false for a request that can be sent only once, if the API has refused it with several tokens.
+    fn is_worth_a_refresh(&self, token: &Token) -> bool {
+        self.request.is_left()
+            || self
+                .session
+                .streams()
+                .may_succeed_later(&self.label, token.generation)
     }
 
     /// Decides what follows a request without a response: it is sent again if that is harmless.

@@ -55,10 +55,13 @@ async fn order(message: Message<Order>, cx: Context<Config, Value>) -> anyhow::R
     let form = [("api_key", cx.config.api_key.as_str()), ("q", "a b")];
     let echo: Value = cx.oauth().post("/echo").form(&form).send_json().await?;
     if message.body.uploads {
-        let picture = Part::bytes(&b"\x89PNG\xff\r\n"[..]).file_name("a.png");
-        let form = Form::new()
-            .text("api_key", cx.config.api_key.clone())
-            .part("picture", picture);
+        let key = cx.config.api_key.clone();
+        let form = move || {
+            let picture = Part::bytes(&b"\x89PNG\xff\r\n"[..]).file_name("a.png");
+            Form::new()
+                .text("api_key", key.clone())
+                .part("picture", picture)
+        };
         let _: Value = cx.oauth().post("/echo").multipart(form).send_json().await?;
     }
     if let Some(host) = &message.body.own_client {

@@ -8,6 +8,7 @@ use super::{
     config::{SessionConfig, SessionMetrics},
     machine::{Effect, Event, Machine, Moment, WaiterId},
     record::{Token, stored_life},
+    streams::RefusedStreams,
 };
 use crate::{clients::http::RetryBudget, settings::descriptor::Descriptor};
 use serde_json::{Map, Value};
@@ -38,6 +39,7 @@ pub(super) struct Credential {
     pub(super) accepted: AtomicU64,
     created: Instant,
     pub(super) retries: RetryBudget,
+    pub(super) streams: RefusedStreams,
     shared: Mutex<Shared>,
     /// The tasks that the machine waits for. They do not depend on callers.
     pub(super) tasks: TaskTracker,
@@ -94,6 +96,7 @@ impl Credential {
             accepted: AtomicU64::new(0),
             created: Instant::now(),
             retries: RetryBudget::new(),
+            streams: RefusedStreams::default(),
             shared: Mutex::new(shared),
             tasks: TaskTracker::new(),
             stopping: CancellationToken::new(),

@@ -14,6 +14,7 @@ mod machine;
 mod record;
 mod report;
 mod secret;
+mod streams;
 mod tasks;
 
 pub use config::{Environment, SessionConfig, SessionMetrics};
@@ -30,6 +31,7 @@ use std::{
     fmt,
     sync::{Arc, Weak, atomic::Ordering},
 };
+use streams::RefusedStreams;
 use tokio::sync::oneshot;
 
 /// A token, and the configuration that it belongs to.
@@ -111,6 +113,11 @@ impl Session {
     /// The retries that all requests with this credential share.
     pub(super) fn retries(&self) -> &RetryBudget {
         &self.0.retries
+    }
+
+    /// The requests that cannot be sent again with another token.
+    pub(super) fn streams(&self) -> &RefusedStreams {
+        &self.0.streams
     }
 
     pub(super) fn http(&self) -> &reqwest::Client {

@@ -17,6 +17,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 /// The content of a file as a stream, 16 KiB at a time.
@@ -162,8 +163,49 @@ async fn a_stream_that_is_always_rejected_ends_with_the_401() {
     };
     assert_eq!(
         (error.status(), rebounds, rig.provider.refreshes()),
-        (Some(StatusCode::UNAUTHORIZED), 4, 4)
+        (Some(StatusCode::UNAUTHORIZED), 3, 3)
     );
+}
+
+/// The user lacks a right for one request, and the API says 401. Other requests succeed with each new token.
+/// token-failures: T39, T45.
+#[tokio::test]
+async fn a_stream_that_the_user_may_not_send_ends_with_the_401() {
+    let rig = Rig::new(Knobs::rotating()).await;
+    let replica = rig.replica();
+    let mut rebounds = 0;
+    let error = loop {
+        replica.client().get("/items").send().await.unwrap();
+        rig.clock.advance(Duration::from_secs(61)).await;
+        rig.provider
+            .script_api([Fault::Json(401, json!({ "error": "invalid_token" }))]);
+        let upload = replica.client().post("/echo/file").body(one_stream());
+        let error = upload.send().await.unwrap_err();
+        if !error.is_transient() {
+            break error;
+        }
+        rebounds += 1;
+        assert!(rebounds < 10, "{error}");
+    };
+    assert_eq!(
+        (error.status(), rebounds, rig.provider.refreshes()),
+        (Some(StatusCode::UNAUTHORIZED), 3, 3)
+    );
+}
+
+/// A body that is set later replaces a form.
+#[tokio::test]
+async fn the_last_body_counts() {
+    let rig = Rig::new(Knobs::default()).await;
+    let upload = rig
+        .replica()
+        .client()
+        .post("/echo/file")
+        .multipart(Form::new);
+    upload.json(&json!({ "n": 1 })).send().await.unwrap();
+    let calls = rig.provider.api_calls();
+    assert_eq!(calls[0].json(), Some(json!({ "n": 1 })));
+    assert_eq!(calls[0].headers["content-type"], "application/json");
 }
 
 /// With `every-access` there is no refresh after a 401, and so no message that would succeed later.
