@@ -111,6 +111,13 @@ impl Respond for Forwarder {
         let response = match self.send(&request).await {
             Ok(response) => {
                 self.show(&request, Some(response.status));
+                // What the client understands, it has decoded.
+                let is_compressed = response.headers.contains_key(CONTENT_ENCODING);
+                if is_compressed && !response.body.is_empty() && self.is_of_component(&request.url)
+                {
+                    let text = "a response has a compressed body, where secrets cannot be found";
+                    self.note(text.to_owned());
+                }
                 response
             }
             Err(error) => {

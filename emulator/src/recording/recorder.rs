@@ -208,7 +208,8 @@ impl Recorder {
         let mut secrets = Secrets::default();
         let of_provider = local.emulator.provider().secrets();
         of_provider.iter().for_each(|secret| secrets.add(secret));
-        for (name, value) in &self.environment {
+        let given = self.environment.iter().map(|(name, value)| (name, value));
+        for (name, value) in given.chain(variables) {
             let is_key = name.ends_with("_KEY") && !name.ends_with("_ROUTING_KEY");
             if is_secret_name(name) || is_key {
                 secrets.add(value);

@@ -1,0 +1,234 @@
+use super::*;
+use serde_json::json;
+
+/// What is replaced, given where the secret was found.
+fn replaced(found_in: Value, mut value: Value) -> Value {
+    let mut secrets = Secrets::default();
+    secrets.collect(&found_in);
+    secrets.look_at(&json!([found_in, value]));
+    secrets.replace(&mut value);
+    value
+}
+
+#[test]
+fn a_secret_is_replaced_in_every_encoding() {
+    let found = json!({"config": {"password": "p/ss word=1"}});
+    let value = json!([
+        "p/ss word=1",
+        "x=p%2Fss+word%3D1&y=2",
+        "/p%2Fss%20word%3D1",
+        "{\"a\":\"p\\/ss word=1\"}",
+        {"other": ["p/ss word=1"]},
+        "p"
+    ]);
+    assert_eq!(
+        replaced(found, value),
+        json!(["secret-1", "x=secret-1&y=2", "/secret-1", "{\"a\":\"secret-1\"}", {"other": ["secret-1"]}, "p"])
+    );
+}
+
+#[test]
+fn secrets_are_found_in_addresses_forms_json_and_xml() {
+    for (text, secret) in [
+        ("https://a.test/x?key=0123456789&q=1", "0123456789"),
+        ("https://user:pass%20word@a.test/x", "pass word"),
+        ("grant_type=x&code=abcdefgh", "abcdefgh"),
+        (
+            "client_secret=abcdefgh&redirect_uri=https://a.test/x",
+            "abcdefgh",
+        ),
+        (
+            "redirect_uri=https://a.test/x&client_secret=abcdefgh",
+            "abcdefgh",
+        ),
+        ("grant_type=x&code=abcdefgh\n", "abcdefgh"),
+        ("https://a.test/x#state=1&access_token=abcdefgh", "abcdefgh"),
+        ("https://a.test/x?a=1#access_token=abcdefgh", "abcdefgh"),
+        ("{\"nested\":[{\"apiKey\":\"abcdefgh\"}]}", "abcdefgh"),
+        ("<s:Login><s:password>abcdefgh</s:password>", "abcdefgh"),
+    ] {
+        assert_eq!(replaced(json!(text), json!(secret)), "secret-1", "{text}");
+        let shown = replaced(json!(text), json!(text)).to_string();
+        assert!(
+            !shown.contains(secret) && shown.contains("secret-1"),
+            "{shown}"
+        );
+    }
+}
+
+/// A secret that is found where a form, XML or an address has it is known as it is.
+#[test]
+fn a_secret_is_known_decoded_wherever_it_is_found() {
+    for (found, secret) in [
+        ("client_secret=a%7Eb*c%21d%2Fe&x=1", "a~b*c!d/e"),
+        ("https://a.test/?sig=abc%2bdef%2fghi%3D", "abc+def/ghi="),
+        ("https://u:pa%7Ess*word@a.test/", "pa~ss*word"),
+        ("<a><password>p&amp;ss&lt;word</password></a>", "p&ss<word"),
+        (r#"{"n":1.10,"password":"pa\"ss\\word9"}"#, "pa\"ss\\word9"),
+    ] {
+        let mut secrets = Secrets::default();
+        secrets.collect(&json!(found));
+        let mut value = json!([found, secret, {"json": json!({"x": secret}).to_string()}]);
+        assert!(secrets.is_in(&value), "{found}");
+        secrets.replace(&mut value);
+        assert!(!secrets.is_in(&value), "{value}");
+        assert_eq!(value[1], "secret-1", "{value}");
+    }
+}
+
+#[test]
+fn a_secret_with_line_breaks_is_replaced_also_in_json_in_a_text() {
+    let key = "-----BEGIN KEY-----\nab\"c\n-----END KEY-----\n";
+    let file = json!({"private_key": key, "type": "service_account"}).to_string();
+    let config = json!({"file": file, "base64": base64_simd::STANDARD.encode_to_string(key)});
+    let shown = replaced(config.clone(), config).to_string();
+    assert!(
+        !shown.contains("BEGIN") && !shown.contains("LS0tLS1C"),
+        "{shown}"
+    );
+    assert!(shown.contains("service_account"), "{shown}");
+}
+
+/// The last check sees what cannot be replaced.
+#[test]
+fn a_secret_in_the_name_of_a_member_is_seen() {
+    let mut secrets = Secrets::default();
+    secrets.add("p&ss\"word");
+    for name in ["p&ss\"word", "p%26ss%22word", "p&amp;ss&quot;word"] {
+        assert!(secrets.is_in(&json!([{name: 1}])), "{name}");
+    }
+    assert!(!secrets.is_in(&json!([{"word": "p&ss"}])));
+}
+
+#[test]
+fn attributes_of_a_cookie_are_no_secrets() {
+    let mut secrets = Secrets::default();
+    let cookie = "sid=abcdefgh; Domain=api.example.com; Expires=Wed, 21 Oct 2026 07:28:00 GMT; SameSite=Strict";
+    secrets.collect_header("set-cookie", cookie);
+    secrets.collect_header("cookie", "a=12345678; b=87654321");
+    assert_eq!(secrets.known, ["abcdefgh", "12345678", "87654321"]);
+}
+
+#[test]
+fn the_descriptor_says_which_fields_are_secret() {
+    let password = json!({"viewClass": "PasswordFieldView"});
+    let descriptor = json!({
+        "credentials": {"fields": {"phrase": password, "user": {"viewClass": "TextFieldView"}}},
+        "actions": {"a": {"fields": {"door": password}}},
+    });
+    let configuration =
+        json!({"phrase": "open sesame", "user": "ada.lovelace", "door": 12_345_678});
+    let mut secrets = Secrets::default();
+    secrets.collect_fields(&descriptor, &configuration);
+    secrets.collect_configuration(&json!({"appKey": "app-key-1", "name": "Ada Lovelace"}));
+    secrets.known.sort();
+    assert_eq!(secrets.known, ["12345678", "app-key-1", "open sesame"]);
+}
+
+#[test]
+fn secrets_of_headers_are_found_although_they_are_short() {
+    for (name, value, hidden) in [
+        ("authorization", "Bearer abc1234", "Bearer abc1234"),
+        ("authorization", "Bearer abcdefgh", "abcdefgh"),
+        ("x-api-key", "open sesame", "open sesame"),
+        ("cookie", "a=1; pin=1234", "pin=1234"),
+        ("cookie", "session=abcdefgh; a=1", "abcdefgh"),
+    ] {
+        let mut secrets = Secrets::default();
+        secrets.collect_header(name, value);
+        assert!(
+            secrets.known.iter().any(|known| known == hidden),
+            "{value}: {:?}",
+            secrets.known
+        );
+    }
+}
+
+#[test]
+fn variables_are_secret_unless_they_are_plain() {
+    let mut secrets = Secrets::default();
+    for plain in ["https://a.test/token", "1234567890", "true", "eu-west"] {
+        secrets.collect_variable(plain);
+    }
+    assert!(secrets.known.is_empty(), "{:?}", secrets.known);
+    secrets.collect_variable("3f9a0c-tenant");
+    secrets.collect_variable("https://a.test/?sig=abcdefghi");
+    assert_eq!(secrets.known, ["3f9a0c-tenant", "abcdefghi"]);
+}
+
+#[test]
+fn a_short_secret_is_replaced_only_under_its_name() {
+    let value = json!({"pin": "1234", "year": "1234", "url": "https://a.test/?key=12&year=12"});
+    assert_eq!(
+        replaced(json!({}), value),
+        json!({"pin": "secret-1", "year": "1234", "url": "https://a.test/?key=secret-2&year=12"})
+    );
+}
+
+/// In JSON, the value decides on a key whose name does not.
+#[test]
+fn keys_in_json_are_secrets_by_their_names_or_values() {
+    const GENERATED: &str = "R03J8XKQ2M7VZT9B4W6NYCDHF5GLPSA1";
+    for name in ["apiKey", "api_key", "accessKey", "signing-key"] {
+        let body = json!({ name: "abcdefgh" });
+        assert_eq!(replaced(body.clone(), body)[name], "secret-1", "{name}");
+    }
+    for name in ["key", "routing_key", "primaryKey", "accountKeys", "key2"] {
+        let body = json!({ name: [GENERATED] });
+        assert_eq!(replaced(body.clone(), body)[name][0], "secret-1", "{name}");
+    }
+    for (name, data) in [
+        ("key", "PROJ-123"),
+        ("key", "reports/2024/01/summary.pdf"),
+        ("primaryKey", "0f8fad5b-d9cb-469f-a165-70867728950e"),
+        ("publicKey", GENERATED),
+        ("idempotencyKey", GENERATED),
+        ("name", GENERATED),
+    ] {
+        let body = json!({ name: data });
+        assert_eq!(replaced(body.clone(), body)[name], data, "{name}");
+    }
+    // What is known from elsewhere is a secret below each name.
+    let known = json!("https://a.test/?key=PROJ-12345");
+    assert_eq!(
+        replaced(known, json!({"key": "PROJ-12345"}))["key"],
+        "secret-1"
+    );
+}
+
+#[test]
+fn a_secret_number_becomes_a_number_everywhere() {
+    let found = json!({"token": 12_345_678, "pin": 4711});
+    let value = json!({
+        "token": 12_345_678, "pin": 4711, "text": "12345678", "url": "https://a.test/?pin=4711&token=12345678",
+        "json": "{\"amount\":1.10,\"token\":12345678}", "taken": 10_000_001, "year": 4711,
+        "token_count": 87_654_321, "page_token": 2, "expires_in": 3600,
+    });
+    let expected = json!({
+        "token": 10_000_002, "pin": 1002, "text": "10000002", "url": "https://a.test/?pin=1002&token=10000002",
+        "json": "{\"amount\":1.10,\"token\":10000002}", "taken": 10_000_001, "year": 4711,
+        "token_count": 87_654_321, "page_token": 2, "expires_in": 3600,
+    });
+    assert_eq!(replaced(found, value), expected);
+    // A text in one place, a number in another.
+    let value = json!({"id": 12_345_678, "password": "12345678"});
+    let shown = replaced(value.clone(), value);
+    assert_eq!(shown, json!({"id": 10_000_001, "password": "10000001"}));
+}
+
+#[test]
+fn a_number_that_cannot_be_replaced_is_a_reason_to_write_nothing() {
+    for (value, is_undecided) in [
+        (json!({"token": -12_345_678}), true),
+        (json!({"apiKey": 1.234_567_89}), true),
+        (
+            json!(r#"{"password":123456789012345678901234567890}"#),
+            true,
+        ),
+        (json!({"token": -1, "tokenCount": 1.234_567_89}), false),
+    ] {
+        let mut secrets = Secrets::default();
+        secrets.collect(&value);
+        assert_eq!(secrets.undecided().is_some(), is_undecided, "{value}");
+    }
+}
