@@ -113,8 +113,12 @@ pub(crate) async fn run(
     let end = run.until_settled(limits, outdated).await?;
     run.end(&end).await?;
     let mut ok = true;
-    if plan.shutdown && matches!(end, RunEnd::Settled) {
-        ok = run.shutdown_hook(&plan.command, env, plan.timeout).await?;
+    if plan.shutdown {
+        ok = match end {
+            RunEnd::Settled => run.shutdown_hook(&plan.command, env, plan.timeout).await?,
+            RunEnd::Exited(_) | RunEnd::TimedOut(..) => run.skip_shutdown_hook(),
+            RunEnd::Interrupted | RunEnd::Outdated => true,
+        };
     }
     ok = run.report(&end, ok);
     if let Some(notes) = &run.notes {
@@ -337,7 +341,15 @@ impl RunLoop<'_> {
         self.timeline.note(&text);
         (self.processes, self.output) = Replicas::start(1, command, &env)?;
         let mut statuses = Vec::new();
-        let ended = self.drain(limit, &mut statuses).await?;
+        let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
+        let ended = tokio::select! {
+            ended = self.drain(limit, &mut statuses) => ended?,
+            _ = interrupt.recv() => {
+                self.processes.kill().await?;
+                self.timeline.note("interrupted: the shutdown hook is killed");
+                return Ok(false);
+            }
+        };
         self.show_remaining().await;
         let succeeded = ended && statuses.iter().all(ExitStatus::success);
         self.timeline.note(&match statuses.first() {
@@ -352,6 +364,13 @@ impl RunLoop<'_> {
             self.timeline.last_lines(self.output.last_lines());
         }
         Ok(succeeded)
+    }
+
+    /// A run that has failed leaves the step as it is.
+    fn skip_shutdown_hook(&self) -> bool {
+        self.timeline
+            .note("the shutdown hook does not run: not all messages are settled");
+        false
     }
 
     /// Shows the last output and events, which may not have arrived yet.

@@ -132,6 +132,12 @@ fn the_shutdown_hook_runs_after_the_messages() {
     }
     let outcome = run(folder.path(), &[]);
     assert!(!outcome.stdout.contains("hook"), "{}", outcome.stdout);
+
+    let ends_early = ["--shutdown", "--env", "ELASTICIO_MESSAGE_CRYPTO_IV=short"];
+    let outcome = run(folder.path(), &ends_early);
+    assert_eq!(outcome.status, 1, "{}", outcome.stdout);
+    let said = "the shutdown hook does not run: not all messages are settled";
+    assert!(outcome.stdout.contains(said), "{}", outcome.stdout);
 }
 
 #[test]
