@@ -2,6 +2,7 @@
 
 use crate::{
     component::registry::Component,
+    oauth2::OAuth2,
     settings::{
         lint::{Finding, UNDECLARED_NAME, meant},
         template::names,
@@ -20,10 +21,7 @@ pub(super) fn misspelt(component: &Component) -> Vec<Finding> {
         None => "",
     };
     let mut found = Vec::new();
-    let addresses = component
-        .oauth2
-        .iter()
-        .flat_map(|oauth2| oauth2.addresses());
+    let addresses = component.oauth2.iter().flat_map(OAuth2::addresses);
     for (function, template) in addresses {
         for name in names(template).filter(|name| !declared.contains(name)) {
             let near = meant(name, &declared);
