@@ -65,6 +65,7 @@ fn the_node_sailor_emits_data_errors_rebounds_and_keys() {
             "--protocol",
             protocol,
             "--passthrough",
+            "--without-next-step",
             "--config",
             "config.json",
             "--startup",
