@@ -178,7 +178,7 @@ async fn without_a_platform_the_component_says_how_to_run_it() {
     let output = Process::run(command(SCRIPTED)).await;
     let text = output.stderr;
     assert_eq!(output.status, 2, "{text}");
-    assert!(text.contains("emulator -- run"), "{text}");
+    assert!(text.contains("emulator run --function"), "{text}");
 }
 
 #[tokio::test]
