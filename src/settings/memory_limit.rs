@@ -1,15 +1,17 @@
 //! What a process may keep in memory: a share of its memory limit for each purpose.
 //!
-//! The limit is `ELASTICIO_MEMORY_LIMIT`, or that of the container, read from its control group (cgroups of version 2 and
-//! 1). This file has the whole formula: what is reserved for the process, how the rest is shared, and what a message takes.
+//! The limit is `ELASTICIO_MEMORY_LIMIT`, or that of the system: of the container, read from its control group (cgroups of
+//! version 2 and 1), or of the process (`ulimit -d`, `ulimit -v`). This file has the whole formula: what is reserved for the
+//! process, how the rest is shared, and what a message takes.
 
+use rustix::process::{Resource, getrlimit};
 use std::{
     path::{Path, PathBuf},
     sync::OnceLock,
 };
 
 const MIB: usize = 1 << 20;
-/// The limit that counts if neither the setting nor the container has one.
+/// The limit that counts if neither the setting nor the system has one.
 const UNBOUNDED: usize = 4096 * MIB;
 /// What the process takes without messages: code, threads, and the buffers of three connections to the broker.
 const BASE: usize = 32 * MIB;
@@ -39,9 +41,9 @@ pub struct MemoryShares {
 }
 
 impl MemoryShares {
-    /// Shares out a limit in bytes; without one, that of the container.
+    /// Shares out a limit in bytes; without one, that of the system.
     pub(crate) fn new(limit: Option<usize>) -> Self {
-        let limit = limit.or_else(container_limit).unwrap_or(UNBOUNDED);
+        let limit = limit.or_else(system_limit).unwrap_or(UNBOUNDED);
         let budget = limit.saturating_sub(BASE).max(LEAST_BUDGET);
         Self {
             limit,
@@ -85,11 +87,22 @@ pub(super) fn parse_size(text: &str) -> Option<usize> {
     number.checked_mul(unit)
 }
 
-/// The memory limit of the container in bytes, if it has one.
-pub(crate) fn container_limit() -> Option<usize> {
+/// The memory limit of the system in bytes, if there is one: that of the container, or what a limit of the process leaves,
+/// whichever is smaller.
+pub(crate) fn system_limit() -> Option<usize> {
     static LIMIT: OnceLock<Option<u64>> = OnceLock::new();
-    let limit = *LIMIT.get_or_init(|| memory_limit(|path| std::fs::read_to_string(path).ok()));
+    let limit = *LIMIT.get_or_init(|| {
+        let container = memory_limit(|path| std::fs::read_to_string(path).ok());
+        let process = [Resource::Data, Resource::As].map(|limit| getrlimit(limit).current);
+        let process = process.into_iter().flatten().map(of_addresses);
+        process.chain(container).min()
+    });
     limit.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX))
+}
+
+/// What a limit of addresses leaves for memory. Stacks and buffers count there, also where they were never used.
+fn of_addresses(limit: u64) -> u64 {
+    limit / 4 * 3
 }
 
 /// The smallest limit of the process's own group and the groups around it.

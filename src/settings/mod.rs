@@ -30,7 +30,7 @@ pub use env_reader::{InvalidVariable, SettingsError};
 pub(crate) use inspect::{CryptoSettings, QueueSettings};
 pub use log::{LogFormat, LogSettings};
 pub use memory_limit::MemoryShares;
-pub(crate) use memory_limit::container_limit;
+pub(crate) use memory_limit::system_limit;
 pub(crate) use oauth::MODE_VARIABLE as OAUTH_MODE_VARIABLE;
 pub use oauth::{OAuthMode, UnknownOAuthMode};
 pub use service::{Method, ResultTarget, ServiceSettings, ServiceStart};

@@ -150,7 +150,7 @@ variables! {
     }
     "Memory and health", "", "ELASTICIO_": {
         /// What the process may use, in megabytes or with a unit (`256M`, `1Gi`). [memory.md](memory.md) says which messages fit.
-        MEMORY_LIMIT = size().default_is("the container's limit; 4096 without one");
+        MEMORY_LIMIT = size().default_is("the container's or the process's limit; 4096 without one");
         /// A port for [health and metrics](metrics.md) over HTTP.
         HEALTH_PORT = port();
     }

@@ -112,13 +112,44 @@ fn program(path: &Path, script: &str) {
     fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
 }
 
+/// What limits the memory of a process.
+enum Limit {
+    Group(ControlGroup),
+    /// `ELASTICIO_MEMORY_LIMIT`.
+    Setting,
+    /// The limit of its addresses. The folder has the program that sets it.
+    Addresses(tempfile::TempDir),
+}
+
+impl Limit {
+    /// The control group, where the machine lets a test make one.
+    fn of_container(limit: usize) -> Self {
+        ControlGroup::new(limit * MIB).map_or(Self::Setting, Self::Group)
+    }
+
+    fn of_addresses(limit: usize) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let script = format!("ulimit -d {} && exec {SCRIPTED} \"$@\"", limit * 1024);
+        program(&folder.path().join("scripted"), &script);
+        Self::Addresses(folder)
+    }
+
+    fn binary(&self) -> PathBuf {
+        match self {
+            Self::Group(group) => group.binary(),
+            Self::Setting => SCRIPTED.into(),
+            Self::Addresses(folder) => folder.path().join("scripted"),
+        }
+    }
+}
+
 /// A process with a memory limit in MB, and its step.
 struct Limited {
     rig: Rig,
     component: Running,
     limit: usize,
-    // Dropped last, when the process has left it.
-    group: Option<ControlGroup>,
+    // Dropped last, when the process has left its control group.
+    kind: Limit,
 }
 
 impl Limited {
@@ -131,24 +162,24 @@ impl Limited {
     }
 
     async fn start_step(limit: usize, prefetch: u16, step: Step) -> Self {
-        let group = ControlGroup::new(limit * MIB);
-        let binary = group
-            .as_ref()
-            .map_or_else(|| SCRIPTED.into(), ControlGroup::binary);
+        Self::start_with(Limit::of_container(limit), limit, prefetch, step).await
+    }
+
+    async fn start_with(kind: Limit, limit: usize, prefetch: u16, step: Step) -> Self {
         let config = EmulatorConfig {
             step,
             prefetch,
             next_step: true,
             ..EmulatorConfig::default()
         };
-        let mut rig = Rig::new(binary, config)
+        let mut rig = Rig::new(kind.binary(), config)
             .await
             .variable(
                 "ELASTICIO_OUTGOING_MESSAGE_SIZE_LIMIT",
                 (64 * MIB).to_string(),
             )
             .variable("ELASTICIO_DATA_RATE_LIMIT", "1000000");
-        if group.is_none() {
+        if matches!(kind, Limit::Setting) {
             rig = rig.variable("ELASTICIO_MEMORY_LIMIT", limit.to_string());
         }
         let component = rig.start();
@@ -156,7 +187,7 @@ impl Limited {
             rig,
             component,
             limit,
-            group,
+            kind,
         }
     }
 
@@ -241,6 +272,7 @@ fn the_allocator_has_the_sailors_configuration() {
         "opt.dirty_decay_ms: 1000 ",
         "opt.muzzy_decay_ms: 0 ",
         "opt.oversize_threshold: 4194304",
+        "opt.retain: false",
     ] {
         assert!(told.contains(option), "{option}: {told}");
     }
@@ -256,6 +288,22 @@ async fn large_messages_fit_into_128_mb_at_any_prefetch() {
     assert!(process.work(2).await, "the process was killed");
     assert_eq!(acked_and_rejected(&process.rig), (2, 0));
     process.assert_within_limit();
+}
+
+/// All at once they would need more addresses than there are.
+#[tokio::test]
+async fn messages_wait_for_the_limit_of_the_process_too() {
+    let step = Step {
+        function: "script".into(),
+        ..Step::default()
+    };
+    let mut process = Limited::start_with(Limit::of_addresses(128), 128, 5, step).await;
+    let body = Body::Text.of_size(7 * MIB);
+    for _ in 0..5 {
+        process.send_body(&body);
+    }
+    assert!(process.work(5).await, "the process has ended");
+    assert_eq!(acked_and_rejected(&process.rig), (5, 0));
 }
 
 #[tokio::test]
@@ -412,7 +460,7 @@ async fn row(limit: usize, size: usize, prefetch: u16, body: Body) {
     } else {
         format!("{size} MiB")
     };
-    let group = if process.group.is_some() {
+    let group = if matches!(process.kind, Limit::Group(_)) {
         ""
     } else {
         " (measured, not limited)"

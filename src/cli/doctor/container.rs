@@ -1,7 +1,7 @@
 //! The limits of the container: memory, open files, CPU.
 
 use super::finding::Finding;
-use crate::settings::{MemoryShares, container_cpus, container_limit};
+use crate::settings::{MemoryShares, container_cpus, system_limit};
 use rustix::process::{Resource, getrlimit};
 use std::thread::available_parallelism;
 
@@ -16,21 +16,21 @@ const LITTLE_CPU: f64 = 0.1;
 /// Probes the container. `shares` is what the settings make of the memory limit.
 pub(super) fn findings(shares: MemoryShares) -> Vec<Finding> {
     vec![
-        memory(shares, container_limit()),
+        memory(shares, system_limit()),
         open_files(),
         cpu(container_cpus()),
     ]
 }
 
-fn memory(shares: MemoryShares, container: Option<usize>) -> Finding {
+fn memory(shares: MemoryShares, system: Option<usize>) -> Finding {
     let (limit, body) = (shares.limit / MIB, shares.largest_body() / MIB);
     let used = format!(
         "{limit} MiB are used as the limit; the largest message body that fits has {body} MiB"
     );
-    match container {
-        Some(container) if container < shares.limit => Finding::warning(
+    match system {
+        Some(system) if system < shares.limit => Finding::warning(
             "memory",
-            format!("{used}, but the container has only {} MiB", container / MIB),
+            format!("{used}, but the container has only {} MiB", system / MIB),
             "lower ELASTICIO_MEMORY_LIMIT, or the kernel kills the process before it slows down",
         ),
         _ if shares.limit < LITTLE_MEMORY => {
