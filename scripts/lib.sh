@@ -110,12 +110,18 @@ start_rabbitmq() {
   die 'RabbitMQ did not start within a minute, see its last lines above.'
 }
 
-# Adds the users of the node that some tests log in as, with their names as passwords: what each may configure, write and
-# read.
-add_rabbitmq_users() {
-  local server ctl user
+# rabbitmqctl for the node.
+ctl() {
+  local server
   server=$(rabbitmq_server)
-  ctl() { env "${rabbitmq_env[@]}" "${server%/*}/rabbitmqctl" --quiet "$@" </dev/null; }
+  env "${rabbitmq_env[@]}" "${server%/*}/rabbitmqctl" --quiet "$@" </dev/null
+}
+
+# Adds the users of the node that some tests log in as, with their names as passwords: what each may configure, write and
+# read. The compose file of a new component has the user `flow`, with an exchange and queues.
+add_rabbitmq_users() {
+  local user definitions=$PWD/emulator/templates/component/deploy/compose/definitions.json
+  ctl import_definitions "$definitions" >/dev/null || die "RabbitMQ has not taken $definitions, see above."
   local -A permissions=(
     [sailor-powerless]='^$ ^$ ^$'
     [sailor-locks-only]='^elasticio-sailor:oauth2: ^$ ^$'

@@ -3,16 +3,16 @@
 use super::repository;
 use sailor::{
     protocol::{Cipher, Encoding},
-    settings::{Mode, Settings},
+    settings::{Mode, RunSettings, Settings},
 };
 use serde_json::Value as Json;
 use serde_yaml_ng::Value;
 use sha2::{Digest, Sha256};
-use std::{collections::BTreeMap, fs, path::PathBuf};
+use std::{collections::BTreeMap, fs, path::PathBuf, time::Duration};
 
 pub(crate) type Environment = BTreeMap<String, String>;
 
-fn template(path: &str) -> String {
+pub(crate) fn template(path: &str) -> String {
     let folder: PathBuf = repository().join("emulator/templates/component");
     fs::read_to_string(folder.join(path)).unwrap()
 }
@@ -117,12 +117,22 @@ fn settings(environment: &Environment) -> Settings {
     settings
 }
 
-/// How many seconds a step may take to stop.
-fn shutdown_seconds(settings: &Settings) -> u64 {
+fn of_step(settings: &Settings) -> &RunSettings {
     let Mode::Run(run) = &settings.mode else {
         panic!("the settings are not those of a step");
     };
-    run.shutdown_timeout.as_secs()
+    run
+}
+
+/// How many seconds a step may take to stop.
+fn shutdown_seconds(settings: &Settings) -> u64 {
+    of_step(settings).shutdown_timeout.as_secs()
+}
+
+/// Whether a step that starts without a broker tries to connect for ten minutes.
+fn waits_for_its_broker(settings: &Settings) -> bool {
+    let amqp = &of_step(settings).amqp;
+    amqp.connect_retry_delay * amqp.connect_retries >= Duration::from_secs(600)
 }
 
 #[test]
@@ -130,6 +140,7 @@ fn the_steps_of_compose_have_valid_settings() {
     let compose = yaml("deploy/compose.yaml");
     for (step, environment) in ["step_1", "step_2"].iter().zip(compose_steps()) {
         let settings = settings(&environment);
+        assert!(waits_for_its_broker(&settings), "{step}");
         let grace = compose["services"][step]["stop_grace_period"]
             .as_str()
             .unwrap();
@@ -294,6 +305,7 @@ fn the_message_of_the_schedule_is_one_that_the_steps_decrypt() {
 #[test]
 fn the_step_of_kubernetes_has_valid_settings() {
     let settings = settings(&kubernetes_step());
+    assert!(waits_for_its_broker(&settings));
     let pod = &kubernetes("deployment")["spec"]["template"]["spec"];
     let grace = pod["terminationGracePeriodSeconds"].as_u64().unwrap();
     assert!(grace >= shutdown_seconds(&settings) + 5, "{grace}");

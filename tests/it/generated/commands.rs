@@ -20,6 +20,9 @@ Every command and option of a component's binary and of the emulator, as `--help
 
 `--version` (`-V`) of a component prints its title, its version in component.json, and the version of the sailor; that of the emulator
 prints its own. Each program and command has `--help` (`-h`).
+
+A command whose result a program may read has `--json`. The others need none: the exit status of `component health`, `login` and
+`logout` and of `emulator new` says whether it worked, and `--version` prints a line for each version.
 ";
 
 /// The help of a command as sentences: clap leaves out the last full stop.
