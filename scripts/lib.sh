@@ -188,6 +188,9 @@ end_group() {
   kill -KILL -- "-$1" 2>/dev/null || true
 }
 
+# Removes what a script has made besides: it may define this anew.
+remove_more() { :; }
+
 # Ends the processes that the script has started. Each script sets it as the trap for EXIT.
 cleanup() {
   local status=$?
@@ -195,6 +198,7 @@ cleanup() {
   if [[ -n $runner_pid ]]; then end_group "$runner_pid"; fi
   if [[ -n $node_pid ]]; then end_group "$node_pid"; fi
   if [[ -n $node_dir ]]; then rm -rf "$node_dir"; fi
+  remove_more
   exit "$status"
 }
 

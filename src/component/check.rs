@@ -10,7 +10,7 @@ use crate::{
     codes::{self, Coded},
     settings::{
         descriptor::Function,
-        lint::{Issue, Modules, Surroundings, lint_with, meant},
+        lint::{Issue, Modules, Surroundings, did_you_mean, lint_with},
     },
 };
 use serde_json::Value;
@@ -206,19 +206,23 @@ impl Component {
 
     /// Checks that fields and registered select models name each other.
     fn check_models(&self, found: &mut Vec<String>) {
+        let is_registered = |model: &str| self.models.contains_key(model);
+        let is_asked_for = |model: &str| self.descriptor.models().any(|(_, m)| m == model);
         for (place, model) in self.descriptor.models() {
-            if !self.models.contains_key(model) {
+            if !is_registered(model) {
+                let unused = self.models.keys().copied();
+                let near = near(model, unused.filter(|model| !is_asked_for(model)));
                 found.push(format!(
-                    "{place} asks for select model \"{model}\", which is not registered"
+                    "{place} asks for select model \"{model}\", which is not registered{near}"
                 ));
             }
         }
-        for model in self.models.keys() {
-            if !self.descriptor.models().any(|(_, m)| m == *model) {
-                found.push(format!(
-                    "select model \"{model}\" is registered, but no field asks for it"
-                ));
-            }
+        for model in self.models.keys().filter(|model| !is_asked_for(model)) {
+            let asked_for = self.descriptor.models().map(|(_, model)| model);
+            let near = near(model, asked_for.filter(|model| !is_registered(model)));
+            found.push(format!(
+                "select model \"{model}\" is registered, but no field asks for it{near}"
+            ));
         }
     }
 
@@ -289,11 +293,9 @@ impl Component {
     }
 }
 
-/// Returns a question about the name that is nearly this one; nothing if there is none.
+/// Asks whether the one of the others is meant that has nearly this name.
 fn near<'a>(name: &str, others: impl Iterator<Item = &'a str>) -> String {
-    let others: Vec<&str> = others.collect();
-    let near = meant(name, &others).map(|near| format!(" (did you mean \"{near}\"?)"));
-    near.unwrap_or_default()
+    did_you_mean(name, &others.collect::<Vec<_>>())
 }
 
 fn has_dynamic_metadata(function: &Function) -> bool {

@@ -7,7 +7,10 @@ use crate::{
         module::{IntoAction, IntoTrigger, Metadata, Module, action, crate_of},
     },
     oauth2::{OAuth2, Session, SessionConfig},
-    settings::descriptor::{Credentials, Descriptor, Function},
+    settings::{
+        descriptor::{Credentials, Descriptor, Function},
+        lint::did_you_mean,
+    },
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
@@ -365,7 +368,8 @@ impl Component {
     pub(crate) fn module(&self, name: &str) -> anyhow::Result<(Arc<dyn Module>, &Function)> {
         let function = self.descriptor.function(name).ok_or_else(|| {
             let known = self.descriptor.triggers.keys();
-            let known = listed(known.chain(self.descriptor.actions.keys()));
+            let known = known.chain(self.descriptor.actions.keys());
+            let known = listed(name, known.map(String::as_str));
             anyhow::anyhow!("Trigger or action \"{name}\" is not found in component.json!\n{known}")
         })?;
         let kind = if self.descriptor.triggers.contains_key(name) {
@@ -391,8 +395,8 @@ impl Component {
     }
 
     /// Names the select models, for an error about an unknown one.
-    pub(crate) fn known_models(&self) -> String {
-        listed(self.models.keys())
+    pub(crate) fn known_models(&self, unknown: &str) -> String {
+        listed(unknown, self.models.keys().copied())
     }
 
     pub(crate) fn metadata_function(&self, name: &str) -> Option<&ServiceFn<Value>> {
@@ -419,12 +423,14 @@ impl Component {
 }
 
 /// Names what there is, for an error about an unknown name.
-fn listed(names: impl Iterator<Item = impl fmt::Display>) -> String {
-    let names: Vec<String> = names.map(|name| format!("\"{name}\"")).collect();
+fn listed<'a>(unknown: &str, known: impl Iterator<Item = &'a str>) -> String {
+    let known: Vec<&str> = known.collect();
+    let names: Vec<String> = known.iter().map(|name| format!("\"{name}\"")).collect();
     if names.is_empty() {
         "There are none".to_owned()
     } else {
-        format!("There are: {}", names.join(", "))
+        let near = did_you_mean(unknown, &known);
+        format!("There are: {}{near}", names.join(", "))
     }
 }
 

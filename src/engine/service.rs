@@ -135,7 +135,7 @@ async fn dispatch(
             let select = component.model_function(model).with_context(|| {
                 format!(
                     "Method \"{model}\" is not found in \"{function}\" action or trigger\n{}",
-                    component.known_models()
+                    component.known_models(model)
                 )
             })?;
             select(context(function)).await

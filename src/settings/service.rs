@@ -6,6 +6,7 @@
 use super::{
     ApiSettings, OAuthMode, ObjectStorageSettings, STORAGE_RETRIES,
     env_reader::{EnvReader, without_trailing_slashes},
+    lint::did_you_mean,
     variable::Variable,
     variables as vars,
 };
@@ -195,6 +196,8 @@ enum MethodName {
 }
 
 impl MethodName {
+    const NAMES: [&str; 3] = ["verifyCredentials", "getMetaModel", "selectModel"];
+
     fn parse(name: Option<&str>) -> Result<Self, String> {
         let Some(name) = name else {
             return Err(
@@ -207,7 +210,9 @@ impl MethodName {
             "getmetamodel" => Ok(Self::GetMetaModel),
             "selectmodel" => Ok(Self::SelectModel),
             _ => Err(format!(
-                "Unknown service method \"{name}\"\nThere are: verifyCredentials, getMetaModel, selectModel"
+                "Unknown service method \"{name}\"\nThere are: {}{}",
+                Self::NAMES.join(", "),
+                did_you_mean(name, &Self::NAMES)
             )),
         }
     }

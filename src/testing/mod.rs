@@ -338,7 +338,7 @@ impl<'a> Harness<'a> {
     /// Returns an error if there is no such model, or if it fails.
     pub async fn select_model(self, name: &str) -> anyhow::Result<Value> {
         let model = self.component.model_function(name).with_context(|| {
-            let known = self.component.known_models();
+            let known = self.component.known_models(name);
             format!("no select model \"{name}\"\n{known}")
         })?;
         self.call(async |parts| model(parts).await).await

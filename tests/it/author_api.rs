@@ -265,6 +265,16 @@ async fn a_select_model_sees_the_configuration() {
 }
 
 #[tokio::test]
+async fn a_misspelt_select_model_names_the_one_that_is_meant() {
+    let component = component();
+    let error = Harness::new(&component, "name").select_model("Sizes").await;
+    assert_eq!(
+        error.unwrap_err().to_string(),
+        "no select model \"Sizes\"\nThere are: \"sizes\" (did you mean \"sizes\"?)"
+    );
+}
+
+#[tokio::test]
 async fn passthrough_and_unknown_members_of_a_message_stay_readable() {
     async fn look(message: Message<Value>, cx: Context) -> anyhow::Result<()> {
         let earlier = message

@@ -1,29 +1,17 @@
 //! The log in a terminal: lines that somebody can read, and nothing that controls the terminal.
 
 use super::*;
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use std::{fs::File, io::Read, os::unix::ffi::OsStrExt, path::Path, process::Stdio, thread};
+use std::{fs::File, io::Read, process::Stdio, thread};
 use test_rig::signal;
+use test_support::{shown, terminal};
 use tokio::process::Child;
 
 /// Starts the component in a new terminal. Returns the side where its output is shown.
 fn start_in_terminal(rig: &Rig) -> (Child, File) {
-    let screen = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-    grantpt(&screen).unwrap();
-    unlockpt(&screen).unwrap();
-    let name = ptsname(&screen, Vec::new()).unwrap();
-    let name = Path::new(std::ffi::OsStr::from_bytes(name.to_bytes()));
-    let output = File::options().read(true).write(true).open(name).unwrap();
+    let (screen, output) = terminal();
     let mut command = rig.command();
     command.stdout(output).stderr(Stdio::null());
-    (command.spawn().unwrap(), File::from(screen))
-}
-
-/// Reads until the last process has closed the terminal, which is an error.
-fn shown(mut screen: File) -> String {
-    let mut text = vec![];
-    let _ = screen.read_to_end(&mut text);
-    String::from_utf8(text).unwrap()
+    (command.spawn().unwrap(), screen)
 }
 
 async fn stopped(mut child: Child) -> Option<i32> {

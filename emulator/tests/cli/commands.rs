@@ -30,6 +30,41 @@ fn up_writes_an_environment_file_and_runs_until_interrupted() {
     assert!(TcpStream::connect(address).is_err());
 }
 
+/// The command works as it is printed. It has the address where no file can have it.
+#[test]
+fn up_says_how_to_send_a_message() {
+    let message = ("m.json", json!({ "id": "m-1" }));
+    let no_folder = (".emulator", json!("a file"));
+    for (files, has_address_file) in [
+        (vec![message.clone()], true),
+        (vec![message, no_folder], false),
+    ] {
+        let folder = folder(&files);
+        let arguments = ["up", "--function", "f", "--write-env", "env.sh"];
+        let mut up = Background::start(&mut command(folder.path(), arguments));
+        let banner = up.lines_to("Ctrl-C");
+        let (_, platform) = banner[0].split_once("platform at ").unwrap();
+        let (url, _) = platform.split_once(',').unwrap();
+        let (shown, elsewhere) = if has_address_file {
+            let elsewhere = format!(" (in another folder: --to {url})");
+            ("emulator send --message FILE".to_owned(), elsewhere)
+        } else {
+            (
+                format!("emulator send --message FILE --to {url}"),
+                String::new(),
+            )
+        };
+        assert_eq!(banner[2], format!("send a message: {shown}{elsewhere}"));
+        let request = banner[3].strip_prefix("send a request: curl ").unwrap();
+        assert!(request.ends_with(&format!(" {url}/hook/emulated-flow")));
+
+        let send = shown.replace("FILE", "m.json");
+        let sent = emulator(folder.path(), send.split(' ').skip(1));
+        assert_eq!(sent.status, 0, "{}", sent.stderr);
+        assert!(up.line().contains("m-1"));
+    }
+}
+
 #[test]
 fn completions_know_the_commands_and_options() {
     let folder = folder(&[]);

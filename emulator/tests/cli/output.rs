@@ -1,6 +1,7 @@
 //! What the component prints, on the time line.
 
-use crate::{emulator, folder};
+use crate::{command, emulator, folder};
+use std::process::Stdio;
 
 fn run_script(script: &str, options: &[&str]) -> String {
     let folder = folder(&[]);
@@ -35,4 +36,25 @@ fn nothing_of_an_early_end_is_told_twice() {
     // Without the component's output, its last lines are all that there is.
     let stdout = run_script("echo last", &["--quiet"]);
     assert_eq!(stdout.matches("│ last").count(), 1, "{stdout}");
+}
+
+#[test]
+fn the_time_line_has_colours_in_a_terminal_only() {
+    let folder = folder(&[]);
+    let ends_at_once = || {
+        let words = ["run", "--function", "f", "--", "sh", "-c", "exit 3"];
+        let mut command = command(folder.path(), words);
+        command.env("TERM", "xterm-256color").env_remove("NO_COLOR");
+        command
+    };
+    let piped = test_support::run(&mut ends_at_once()).stdout;
+    assert!(piped.contains("■ emulator"), "{piped}");
+    assert!(!piped.contains('\u{1b}'), "{piped:?}");
+
+    let (screen, output) = test_support::terminal();
+    let spawned = ends_at_once().stdout(output).stderr(Stdio::null()).spawn();
+    let shown = test_support::shown(screen);
+    assert_eq!(spawned.unwrap().wait().unwrap().code(), Some(1));
+    let coloured = "\u{1b}[1m■ emulator";
+    assert!(shown.contains(coloured), "{shown:?}");
 }

@@ -1,4 +1,4 @@
-//! The commands of all pages that take samples work as written, and every sample is used by one of them.
+//! The commands of all pages that take samples work as written, and every sample is used by one of them. So do the demos.
 
 use crate::ROOT;
 use std::{
@@ -18,18 +18,35 @@ fn pages() -> Vec<PathBuf> {
         .collect()
 }
 
-/// The arguments of every `emulator run` and `emulator service` of the pages; those with something to fill in are left out, and
-/// those of other components, which their own tests run.
-fn commands() -> BTreeSet<String> {
+/// Where the pages have commands: their lines, and what is between backticks.
+fn parts() -> Vec<String> {
     let texts = pages()
         .into_iter()
         .map(|page| std::fs::read_to_string(page).unwrap());
     let text: String = texts.collect();
     let lines = text.lines().flat_map(|line| line.split('`'));
-    let arguments = lines.filter_map(|part| {
-        let emulator = part.strip_prefix("cargo run -p elasticio-emulator -- ");
-        emulator.or_else(|| part.strip_prefix("emulator "))
-    });
+    lines.map(str::to_owned).collect()
+}
+
+/// The arguments of a command of the emulator.
+fn arguments(part: &str) -> Option<&str> {
+    let emulator = part.strip_prefix("cargo run -p elasticio-emulator -- ");
+    emulator.or_else(|| part.strip_prefix("emulator "))
+}
+
+/// The arguments of every `emulator demo` of the pages, also where a sentence leaves out the program.
+fn demos() -> BTreeSet<String> {
+    let parts = parts();
+    let commands = parts.iter().map(|part| arguments(part).unwrap_or(part));
+    commands
+        .filter(|command| *command == "demo" || command.starts_with("demo --"))
+        .map(str::to_owned)
+        .collect()
+}
+
+/// The arguments of every `emulator run` and `emulator service` of the pages; those with something to fill in are left out, and
+/// those of other components, which their own tests run.
+fn commands() -> BTreeSet<String> {
     // A file that is not there belongs to a component that `emulator new` writes; `tests/it/pages` finds mistyped ones.
     let exists = |word: &str| !word.starts_with("samples/") || Path::new(ROOT).join(word).exists();
     let is_own = |arguments: &&str| {
@@ -41,6 +58,8 @@ fn commands() -> BTreeSet<String> {
             && !arguments.contains(" -- ")
             && !arguments.contains('…')
     };
+    let parts = parts();
+    let arguments = parts.iter().filter_map(|part| arguments(part));
     arguments.filter(is_own).map(str::to_owned).collect()
 }
 
@@ -89,6 +108,19 @@ fn every_command_of_the_guides_works_as_written() {
             _ => ("← data", 1),
         };
         assert_eq!(count(wanted), times, "{command}: {text}");
+    }
+}
+
+/// What README.md says of them: there is one refresh, and its refresh token is saved.
+#[test]
+fn every_demo_works_as_written() {
+    let demos = demos();
+    assert!(demos.len() >= 3, "{demos:?}");
+    for demo in demos {
+        let text = output(&demo);
+        for part in [", 1 refresh, ", "token is valid for the next refresh"] {
+            assert!(text.contains(part), "{demo}: {part} is not in {text}");
+        }
     }
 }
 

@@ -66,6 +66,35 @@ fn a_misspelt_function_names_the_one_that_is_meant() {
 }
 
 #[test]
+fn a_misspelt_select_model_names_the_one_that_is_meant() {
+    async fn model(_: ServiceContext) -> anyhow::Result<Value> {
+        Ok(Value::Null)
+    }
+    let json = r#"{"triggers": {"requests": {"main": "./r.rs", "fields": {
+        "a": {"viewClass": "SelectView", "model": "folder"}, "b": {"viewClass": "SelectView", "model": "users"}}}}}"#;
+    let component = Component::new(json).unwrap().trigger("requests", receive);
+    let component = component.select_model("folders", model);
+    let component = component.select_model("users", model);
+    let unknown = |name: &str| component.known_models(name);
+    let known = r#"There are: "folders", "users""#;
+    assert_eq!(unknown("other"), known);
+    assert_eq!(unknown("user"), known);
+    assert_eq!(
+        unknown("folder"),
+        format!(r#"{known} (did you mean "folders"?)"#)
+    );
+    let error = component.check().unwrap_err();
+    let mismatch: &crate::Mismatch = error.downcast_ref().unwrap();
+    assert_eq!(
+        mismatch.differences(),
+        [
+            r#"field "a" of "requests" asks for select model "folder", which is not registered (did you mean "folders"?)"#,
+            r#"select model "folders" is registered, but no field asks for it (did you mean "folder"?)"#,
+        ]
+    );
+}
+
+#[test]
 fn a_misspelt_name_in_a_template_of_the_author_is_a_warning() {
     let json = r#"{"credentials": {"fields": {"baseUrl": {}}}, "envVars": {"API_HOSTS": {}}, "actions": {}}"#;
     let found = |oauth: OAuth2| {
@@ -171,13 +200,15 @@ fn what_is_registered_twice_is_a_mismatch() {
 
 #[test]
 fn an_unknown_function_ends_with_the_known_ones() {
-    let json = r#"{"triggers": {"poll": {}}, "actions": {"b": {}, "a": {}}}"#;
+    let json = r#"{"triggers": {"orders": {}}, "actions": {"b": {}, "a": {}}}"#;
     let component = Component::new(json).unwrap();
-    let error = component.module("c").err().unwrap().to_string();
-    assert_eq!(
-        error,
-        "Trigger or action \"c\" is not found in component.json!\nThere are: \"poll\", \"a\", \"b\""
-    );
+    for (name, near) in [("c", ""), ("order", " (did you mean \"orders\"?)")] {
+        let error = component.module(name).err().unwrap().to_string();
+        let expected = format!(
+            "Trigger or action \"{name}\" is not found in component.json!\nThere are: \"orders\", \"a\", \"b\"{near}"
+        );
+        assert_eq!(error, expected);
+    }
 }
 
 #[test]

@@ -254,6 +254,21 @@ async fn a_secret_is_read_alone_and_in_a_list() {
 }
 
 #[tokio::test]
+async fn a_misspelt_select_model_names_the_one_that_is_meant() {
+    let component = component(&provider().await);
+    let method = Method::SelectModel {
+        function: "list".into(),
+        model: "item_s".into(),
+    };
+    let never = |_: &str| -> ServiceContextParts { unreachable!() };
+    let error = dispatch(&component, &method, never).await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "Method \"item_s\" is not found in \"list\" action or trigger\nThere are: \"items\" (did you mean \"items\"?)"
+    );
+}
+
+#[tokio::test]
 async fn a_call_that_takes_minutes_is_named_in_the_log() {
     async fn list(_: Message<Value>, _: crate::Context) -> anyhow::Result<()> {
         Ok(())

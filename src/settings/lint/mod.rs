@@ -35,7 +35,7 @@ pub use rule::{Rule, Severity};
 pub(crate) use rule::{UNDECLARED_NAME, of_modules};
 pub(crate) use surroundings::{Finding, Modules, Surroundings};
 pub(crate) use tree::child;
-pub(crate) use words::meant;
+pub(crate) use words::{did_you_mean, meant};
 
 use report::Report;
 use std::path::Path;

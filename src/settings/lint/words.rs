@@ -18,6 +18,13 @@ pub(crate) fn meant<'k>(name: &str, known: &[&'k str]) -> Option<&'k str> {
     same.or_else(near).copied()
 }
 
+/// Returns the end of a sentence about an unknown name: a question whether the known one is meant. It is empty if `name` is
+/// unlike all of them.
+pub(crate) fn did_you_mean(name: &str, known: &[&str]) -> String {
+    let question = meant(name, known).map(|known| format!(" (did you mean \"{known}\"?)"));
+    question.unwrap_or_default()
+}
+
 fn bare(name: &str) -> Vec<u8> {
     let bytes = name.bytes().filter(|b| !matches!(b, b'_' | b'-' | b' '));
     bytes.map(|b| b.to_ascii_lowercase()).collect()

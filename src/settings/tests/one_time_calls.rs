@@ -36,6 +36,11 @@ fn a_one_time_call_reports_the_first_invalid_variable() {
             "invalid: Unknown service method \"doSomething\"\nThere are: verifyCredentials, getMetaModel, selectModel",
         ),
         (
+            Some("verifyCredential"),
+            ("CFG", ""),
+            "invalid: Unknown service method \"verifyCredential\"\nThere are: verifyCredentials, getMetaModel, selectModel (did you mean \"verifyCredentials\"?)",
+        ),
+        (
             None,
             ("CFG", ""),
             "invalid: No service method given: expected verifyCredentials, getMetaModel or selectModel",

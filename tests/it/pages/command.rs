@@ -1,7 +1,11 @@
 //! One command: parsed by the program that it calls, if that is one of this repository.
 
 use super::{blocks::files, folders, root};
-use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{
+    ArgMatches,
+    error::{ContextKind, ContextValue, ErrorKind},
+    parser::ValueSource,
+};
 use std::{collections::BTreeSet, fs};
 
 /// Programs of others. Nothing runs their commands.
@@ -29,11 +33,29 @@ const CARGO: [&str; 8] = [
     "bench", "build", "clippy", "deny", "doc", "fmt", "install", "test",
 ];
 
+/// The names of values that are files or folders.
+const PATHS: [&str; 2] = ["FILE", "DIR"];
+/// The arguments whose file a command writes.
+const WRITTEN: [&str; 4] = ["folder", "issue", "record", "write_env"];
+/// Files that a page tells the reader to have, or that an earlier command of it writes; `-` is standard input.
+pub(super) const OF_THE_READER: [&str; 10] = [
+    "-",
+    ".emulator/api.env",
+    ".emulator/api.json",
+    "account.json",
+    "acme.secret.json",
+    "body.bin",
+    "config.json",
+    "headers.json",
+    "message.json",
+    "path/to/component.json",
+];
+
 pub(super) fn check(words: &[&str], page: &str) -> Result<(), String> {
     let (program, arguments) = words.split_first().ok_or("there is no command")?;
     match *program {
         "emulator" => emulator(arguments, page),
-        "component" => parse(sailor::command_line(), arguments),
+        "component" => parse(&sailor::command_line(), arguments, page),
         "cargo" => cargo(arguments, page),
         path if path.starts_with("scripts/") || path.starts_with(".ci/") => script(path, arguments),
         program if NOT_RUN.contains(&program) => Ok(()),
@@ -41,17 +63,16 @@ pub(super) fn check(words: &[&str], page: &str) -> Result<(), String> {
     }
 }
 
-/// Parses arguments. A value in capital letters stands for one that the reader chooses.
-fn parse(program: clap::Command, arguments: &[&str]) -> Result<(), String> {
-    let name = program.get_name().to_owned();
-    let words = [name.as_str()].into_iter().chain(arguments.iter().copied());
-    let Err(error) = program.try_get_matches_from(words) else {
-        return Ok(());
+/// Parses arguments, and looks for the files that they name. A value in capital letters stands for one that the reader chooses.
+fn parse(program: &clap::Command, arguments: &[&str], page: &str) -> Result<(), String> {
+    let words = [program.get_name()].into_iter();
+    let words = words.chain(arguments.iter().copied());
+    let error = match program.clone().try_get_matches_from(words) {
+        Ok(matches) => return files_exist(program, &matches, page),
+        Err(error) => error,
     };
     let is_open = |value: &ContextValue| match value {
-        ContextValue::String(word) => {
-            word.len() > 1 && word.chars().all(|c| c.is_ascii_uppercase())
-        }
+        ContextValue::String(word) => is_open(word),
         _ => false,
     };
     match error.kind() {
@@ -74,19 +95,45 @@ fn parse(program: clap::Command, arguments: &[&str]) -> Result<(), String> {
     }
 }
 
-fn emulator(arguments: &[&str], page: &str) -> Result<(), String> {
-    parse(emulator::command_line(), arguments)?;
-    let mut parts = arguments.splitn(2, |word| *word == "--");
-    let own = parts.next().unwrap_or_default();
-    for file in own.iter().filter(|word| word.contains("samples/")) {
-        let exists = folders(page)
+fn is_open(word: &str) -> bool {
+    word.len() > 1 && word.chars().all(|c| c.is_ascii_uppercase())
+}
+
+/// Each file that is read is there: that of an option, that of an argument, and those of the subcommand.
+fn files_exist(program: &clap::Command, matches: &ArgMatches, page: &str) -> Result<(), String> {
+    let is_there = |file: &str| {
+        folders(page)
             .iter()
-            .any(|folder| folder.join(file).exists());
-        if !exists {
-            return Err(format!("there is no {file}"));
+            .any(|folder| folder.join(file).exists())
+    };
+    let read = program.get_arguments().filter(|argument| {
+        let names = argument.get_value_names().unwrap_or_default();
+        let is_path = names.iter().any(|name| PATHS.contains(&name.as_str()));
+        let id = argument.get_id().as_str();
+        let is_given = matches.value_source(id) == Some(ValueSource::CommandLine);
+        is_path && is_given && !WRITTEN.contains(&id)
+    });
+    for argument in read {
+        let values = matches.get_raw(argument.get_id().as_str());
+        for file in values.into_iter().flatten() {
+            let file = file.to_str().ok_or("a path is not UTF-8")?;
+            if !is_open(file) && !OF_THE_READER.contains(&file) && !is_there(file) {
+                return Err(format!("there is no {file}"));
+            }
         }
     }
-    match parts.next() {
+    match matches.subcommand() {
+        Some((name, matches)) => match program.find_subcommand(name) {
+            Some(program) => files_exist(program, matches, page),
+            None => Ok(()),
+        },
+        None => Ok(()),
+    }
+}
+
+fn emulator(arguments: &[&str], page: &str) -> Result<(), String> {
+    parse(&emulator::command_line(), arguments, page)?;
+    match arguments.splitn(2, |word| *word == "--").nth(1) {
         Some(component) if !component.is_empty() => check(component, page),
         _ => Ok(()),
     }
@@ -126,7 +173,7 @@ fn cargo(arguments: &[&str], page: &str) -> Result<(), String> {
     }
     match (*command, package, after) {
         ("run", Some("elasticio-emulator"), after) => emulator(after.unwrap_or_default(), page),
-        ("run", _, Some(after)) => parse(sailor::command_line(), after),
+        ("run", _, Some(after)) => parse(&sailor::command_line(), after, page),
         ("run", _, None) => Ok(()),
         (command, _, _) if CARGO.contains(&command) => Ok(()),
         (command, _, _) => Err(format!("nothing checks the command `cargo {command}`")),

@@ -2,7 +2,8 @@
 //! TOML and YAML are parsed, JavaScript too where Node is installed, component.json by its rules, and each command of a shell is parsed by the program that it calls.
 //! What cannot be checked is listed here, and anything else is an error that names page and line.
 //!
-//! `lib/tests/it/samples.rs` and the tests of the components run the commands on sample files.
+//! A file that a command reads exists, or is one that the reader has. `lib/tests/it/samples.rs`, `examples/hello/tests/readme.rs` and
+//! the tests of the components run the commands on sample files.
 
 mod blocks;
 mod command;
@@ -115,6 +116,18 @@ fn every_command_in_a_sentence_is_checked() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// A file that is left from a page of the past would hide a mistyped one.
+#[test]
+fn every_file_of_the_reader_is_on_a_page() {
+    let pages = pages();
+    for file in command::OF_THE_READER {
+        let is_there = pages
+            .iter()
+            .any(|(_, text)| text.contains(&format!(" {file}")));
+        assert!(is_there, "no page has {file}");
+    }
+}
+
 /// The folders that a path on a page can begin in: the repository's, the page's, and that of a component that `emulator new` has
 /// written.
 fn folders(page: &str) -> [PathBuf; 3] {
@@ -153,6 +166,13 @@ fn a_mistake_on_a_page_is_found() {
             2,
             "```sh\nemulator run --config samples/no-such-file.json\n```",
         ),
+        (2, "```sh\nemulator run --message no-such-file.json\n```"),
+        (2, "```sh\nemulator new a --path no/such/folder\n```"),
+        (
+            2,
+            "```sh\ncomponent check --descriptor examples/hello/no-such-file.json\n```",
+        ),
+        (2, "```sh\ncomponent inspect no-such-body.bin\n```"),
         (2, "```sh\nscripts/no-such-script\n```"),
         (2, "```sh\nscripts/faults --no-such-option\n```"),
         (2, "```sh\nscripts/faults --qui\n```"),
@@ -171,7 +191,7 @@ fn a_mistake_on_a_page_is_found() {
     for good in [
         "```json\n\"credentials\": { \"fields\": {} }\n```",
         "```json\n{ \"a\": 1, … }\n```",
-        "```sh\nA=b emulator demo   # a comment\necho x && emulator run \\\n  --message m.json\n```",
+        "```sh\nA=b emulator demo   # a comment\necho x && emulator run \\\n  --message message.json\n```",
         "```sh\nemulator run --function NAME -- node run.js\n```",
         "```console\n$ scripts/faults --quick\nwhat it prints\n```",
         "```text\nanything\n```",
