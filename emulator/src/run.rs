@@ -120,14 +120,15 @@ pub(crate) async fn run(
             RunEnd::Interrupted | RunEnd::Outdated => true,
         };
     }
-    ok = run.report(&end, ok);
-    if let Some(notes) = &run.notes {
-        ok &= notes.end(&local.emulator, timeline);
-    }
+    ok = run.succeeded(&end, ok);
     if let Some(recorder) = run.recorder.take() {
         let written = recorder.finish(ok, &local);
         ok &= written.is_ok();
         timeline.note(&written.unwrap_or_else(|why| why));
+    }
+    run.report(ok);
+    if let Some(notes) = &run.notes {
+        ok &= notes.end(&local.emulator, timeline);
     }
     local.shutdown().await;
     Ok(match (end, ok) {
@@ -426,15 +427,20 @@ impl RunLoop<'_> {
         }
     }
 
-    fn report(&self, end: &RunEnd, hook_succeeded: bool) -> bool {
+    /// Decides about the run, and says why it was too short.
+    fn succeeded(&self, end: &RunEnd, hook_succeeded: bool) -> bool {
         let progress = &self.progress;
         let is_complete = !matches!(end, RunEnd::Interrupted | RunEnd::Outdated);
-        let ok = progress.settled() && progress.succeeded() && is_complete && hook_succeeded;
         if matches!(end, RunEnd::Exited(_)) && !progress.settled() {
             self.timeline
                 .note("the component ended before all messages were settled");
             self.timeline.last_lines(self.output.last_lines());
         }
+        progress.settled() && progress.succeeded() && is_complete && hook_succeeded
+    }
+
+    fn report(&self, ok: bool) {
+        let progress = &self.progress;
         let summary = progress.summary();
         self.timeline.note(&if ok {
             summary
@@ -451,6 +457,5 @@ impl RunLoop<'_> {
             "errors": progress.errors,
             "problems": progress.problems,
         }));
-        ok
     }
 }

@@ -10,6 +10,7 @@ type Pairs = Vec<(String, String)>;
 
 /// This file is read if it is in the current folder.
 const DEFAULT_FILE: &str = ".env";
+/// The component has no variables of this process whose names begin so ([`child`](crate::child)).
 const PLATFORM: &str = "ELASTICIO_";
 
 /// What the user gives to the component.
@@ -44,16 +45,13 @@ impl Variables {
         };
         let default = Path::new(DEFAULT_FILE);
         if default.is_file() {
-            let is_new = |(name, _): &(String, String)| std::env::var_os(name).is_none();
-            let pairs: Pairs = env_file::read(default)?
-                .into_iter()
-                .filter(is_new)
-                .collect();
+            let mut pairs = env_file::read(default, &of_shell)?;
+            pairs.retain(|(name, _)| of_shell(name).is_none());
             this.note = note(&pairs);
             this.files = pairs;
         }
         for file in files {
-            this.files.extend(env_file::read(file)?);
+            this.files.extend(env_file::read(file, &of_shell)?);
         }
         Ok(this)
     }
@@ -162,9 +160,15 @@ impl Variables {
     /// Whether the user has set a variable.
     fn is_set(&self, name: &str) -> bool {
         let mut given = self.files.iter().chain(&self.options);
-        let in_process = || std::env::var_os(name).is_some_and(|value| !value.is_empty());
-        given.any(|(known, value)| known == name && !value.is_empty()) || in_process()
+        given.any(|(known, value)| known == name && !value.is_empty())
+            || of_shell(name).is_some_and(|value| !value.is_empty())
     }
+}
+
+/// What the component has of this process: everything but the platform's variables.
+fn of_shell(name: &str) -> Option<String> {
+    let value = (!name.starts_with(PLATFORM)).then(|| std::env::var_os(name))?;
+    value.map(|value| value.to_string_lossy().into_owned())
 }
 
 /// Names what `.env` sets, without the values.

@@ -17,7 +17,6 @@ use staging::{Place, Staging};
 use std::{
     fs,
     io::{self, Write as _},
-    os::unix::process::ExitStatusExt as _,
     path::{Path, PathBuf},
     process::Stdio,
 };
@@ -96,7 +95,11 @@ async fn resolve(
         bail!(INTERRUPTED);
     };
     // A terminal's Ctrl-C reaches cargo too, and may reach it first.
-    ensure!(status.signal().is_none(), INTERRUPTED);
+    ensure!(!interruption::is_by(status), INTERRUPTED);
+    ensure!(
+        status.code().is_some(),
+        "cargo was ended from outside ({status}); nothing was written"
+    );
     ensure!(
         status.success(),
         "cargo cannot find the dependencies; the runtime was to come from {source}; nothing was written:\n{}",

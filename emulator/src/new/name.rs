@@ -32,7 +32,7 @@ pub(crate) struct ComponentName(String);
 impl ComponentName {
     /// Checks a name. The error says what is wrong with it, and proposes another one if it can.
     pub(crate) fn parse(name: &str) -> Result<Self, String> {
-        let problem = if name.len() > MAX_LENGTH {
+        let problem = if name.chars().count() > MAX_LENGTH {
             format!("it has more than {MAX_LENGTH} characters")
         } else if CRATES.contains(&name) {
             "that is the name of a crate that it is built with".to_owned()
@@ -124,6 +124,10 @@ mod tests {
             (
                 "größe",
                 "it may have lower-case letters, digits and hyphens; try gr-e",
+            ),
+            (
+                &"ä".repeat(MAX_LENGTH),
+                "it must begin with a lower-case letter",
             ),
             ("acme-", "it must not end with a hyphen; try acme"),
             ("serde", "that is the name of a crate that it is built with"),

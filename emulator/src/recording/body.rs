@@ -48,14 +48,29 @@ impl Body {
         *self == Self::Empty
     }
 
-    /// The content, to be compared.
+    /// The content, to be compared. In one that is no text, each byte is a character.
     pub(super) fn value(&self) -> Value {
         match self {
             Self::Empty => Value::Null,
             Self::Json(value) => value.clone(),
-            Self::Text(text) | Self::Base64(text) => text.as_str().into(),
+            Self::Text(text) => text.as_str().into(),
+            Self::Base64(_) => characters(&self.bytes().unwrap_or_default()).into(),
         }
     }
+
+    /// Changes a body that is no text like one: each byte is a character. `change` must only change ASCII.
+    pub(super) fn change_bytes(&mut self, change: impl Fn(&str) -> String) {
+        if let (Self::Base64(_), Some(bytes)) = (&*self, self.bytes()) {
+            let text = change(&characters(&bytes));
+            let bytes: Vec<u8> = text.chars().map(|c| c as u8).collect();
+            *self = Self::Base64(base64_simd::STANDARD.encode_to_string(bytes));
+        }
+    }
+}
+
+/// Bytes that are no UTF-8 as a text, with a character for each.
+pub(super) fn characters(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| char::from(*byte)).collect()
 }
 
 /// Whether nothing gets lost in a JSON value: not a digit of a number, nor a member whose name occurs twice. White space and the
@@ -100,5 +115,8 @@ mod tests {
             assert_eq!(Body::of(bytes).bytes().unwrap(), bytes);
         }
         assert_eq!(Body::Base64("?".to_owned()).bytes(), None);
+        let mut body = Body::of(b"\xff\x80 a:1 \0");
+        body.change_bytes(|text| text.replace("a:1", "a:2"));
+        assert_eq!(body.bytes().unwrap(), &b"\xff\x80 a:2 \0"[..]);
     }
 }

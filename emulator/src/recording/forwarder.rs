@@ -25,6 +25,8 @@ pub(super) struct Forwarder {
     events: mpsc::UnboundedSender<Event>,
     http: Client,
     exchanges: Mutex<Vec<Exchange>>,
+    /// The requests without a response, also those that the client gave up.
+    waiting: Mutex<Vec<String>>,
     /// Why the exchanges are not all that the component did.
     problem: Mutex<Option<String>>,
     /// What may be the reason if the run fails.
@@ -45,6 +47,7 @@ impl Forwarder {
             events: local.emulator.others(),
             http,
             exchanges: Mutex::default(),
+            waiting: Mutex::default(),
             problem: Mutex::default(),
             hints: Mutex::default(),
         })
@@ -55,7 +58,14 @@ impl Forwarder {
     }
 
     pub(super) fn problem(&self) -> Option<String> {
-        lock(&self.problem).clone()
+        let problem = lock(&self.problem).clone();
+        problem.or_else(|| {
+            let waiting = lock(&self.waiting);
+            let request = waiting.first()?;
+            Some(format!(
+                "the component did not wait for the response to {request}"
+            ))
+        })
     }
 
     /// The first problem is told: others can be its consequences.
@@ -104,38 +114,42 @@ impl Forwarder {
 
 impl Respond for Forwarder {
     async fn respond(&self, request: HttpRequest) -> HttpResponse {
-        if self.is_of_component(&request.url) && request.headers.contains_key(CONTENT_ENCODING) {
+        let address = request.url.split('?').next().unwrap_or_default();
+        let line = format!("{} {address}", request.method);
+        let is_of_component = self.is_of_component(&request.url);
+        if is_of_component && request.headers.contains_key(CONTENT_ENCODING) {
             let text = "a request has a compressed body, where secrets cannot be found: send it without Content-Encoding";
             self.note(text.to_owned());
         }
-        let response = match self.send(&request).await {
-            Ok(response) => {
-                self.show(&request, Some(response.status));
-                // What the client understands, it has decoded.
-                let is_compressed = response.headers.contains_key(CONTENT_ENCODING);
-                if is_compressed && !response.body.is_empty() && self.is_of_component(&request.url)
-                {
-                    let text = "a response has a compressed body, where secrets cannot be found";
-                    self.note(text.to_owned());
-                }
-                response
-            }
+        if is_of_component {
+            lock(&self.waiting).push(line.clone());
+        }
+        // It is dropped here when the client gives up.
+        let sent = self.send(&request).await;
+        let mut waiting = lock(&self.waiting);
+        if let Some(at) = waiting.iter().position(|waiting| *waiting == line) {
+            waiting.swap_remove(at);
+        }
+        drop(waiting);
+        self.show(&request, sent.as_ref().ok().map(|sent| sent.status));
+        let response = match sent {
+            Ok(response) => response,
             Err(error) => {
-                self.show(&request, None);
-                let address = request.url.split('?').next().unwrap_or_default();
-                let text = format!(
-                    "no response to {} {address}: {}",
-                    request.method,
-                    reason(&error)
-                );
+                let text = format!("no response to {line}: {}", reason(&error));
                 self.note(text.clone());
                 return HttpResponse::of_proxy(format!("emulator: {text}"));
             }
         };
-        if self.is_of_component(&request.url) {
+        // What the client understands, it has decoded.
+        let is_compressed = response.headers.contains_key(CONTENT_ENCODING);
+        if is_compressed && !response.body.is_empty() && is_of_component {
+            let text = "a response has a compressed body, where secrets cannot be found";
+            self.note(text.to_owned());
+        }
+        if is_of_component {
             self.exchanges().push(Exchange {
                 request: Request::of(&request),
-                response: Response::of(&response),
+                response: Response::of(&response, request.method == "HEAD"),
             });
         }
         response

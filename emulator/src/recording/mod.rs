@@ -13,6 +13,7 @@ mod differences;
 mod environment;
 mod exchanges;
 mod forwarder;
+mod made;
 mod multipart;
 mod names;
 mod proxy;

@@ -1,7 +1,7 @@
 //! Which names say that their values are secrets. docs/emulator.md has the rules.
 
 /// Parts of names whose values are secrets, without `-` and `_`.
-const PARTS: [&str; 37] = [
+const PARTS: [&str; 38] = [
     "accesskey",
     "apikey",
     "appkey",
@@ -27,6 +27,7 @@ const PARTS: [&str; 37] = [
     "passwd",
     "password",
     "privatekey",
+    "pwd",
     "secret",
     "securitykey",
     "sessionid",
@@ -41,24 +42,58 @@ const PARTS: [&str; 37] = [
     "writekey",
 ];
 /// Whole names. Those of the second list are common words in JSON, and secrets in queries and forms.
-const NAMES: [&str; 6] = ["pwd", "otp", "pass", "pat", "pin", "xauth"];
-const NAMES_OF_PARAMETERS: [&str; 6] = ["auth", "code", "devicecode", "key", "sid", "sig"];
+const NAMES: [&str; 5] = ["otp", "pass", "pat", "pin", "xauth"];
+const NAMES_OF_PARAMETERS: [&str; 7] = [
+    "auth",
+    "authentication",
+    "code",
+    "devicecode",
+    "key",
+    "sid",
+    "sig",
+];
 /// Whole names, and ends of names, of secrets that people type: they may be short numbers.
-const TYPED_NAMES: [&str; 4] = ["pwd", "otp", "pass", "pin"];
-const TYPED_ENDS: [&str; 5] = ["passcode", "passphrase", "passwd", "password", "secret"];
+const TYPED_NAMES: [&str; 3] = ["otp", "pass", "pin"];
+const TYPED_ENDS: [&str; 6] = [
+    "passcode",
+    "passphrase",
+    "passwd",
+    "password",
+    "pwd",
+    "secret",
+];
 /// What a name ends with that only speaks of a secret.
-const HARMLESS_ENDS: [&str; 10] = [
+const HARMLESS_ENDS: [&str; 25] = [
+    "count",
+    "credentialid",
+    "enabled",
     "endpoint",
-    "expirytime",
+    "expiration",
+    "expires",
     "expiresat",
     "expiresin",
+    "expireson",
+    "expiry",
+    "expirytime",
     "hint",
+    "length",
+    "lifetime",
+    "method",
+    "mode",
+    "name",
+    "policy",
+    "required",
+    "status",
     "type",
     "types",
     "uri",
     "url",
-    "credentialid",
+    "use",
 ];
+/// What a name ends with whose value can be the name of a secret, such as `tokenField`.
+const ENDS_FOR_NAMES: [&str; 4] = ["field", "header", "param", "parameter"];
+/// What is in the names of headers that tell how many requests are left.
+const OF_LIMITS: &str = "ratelimit";
 
 /// Keys that open nothing, whatever they look like.
 const HARMLESS_KEYS: [&str; 6] = [
@@ -122,6 +157,17 @@ pub(super) fn is_secret_parameter(name: &str) -> bool {
     of_parameter(name) == Meaning::Secret
 }
 
+/// Whether a value is harmless although its name is that of a secret: a count, as in `max_tokens`, or itself the name of a secret.
+pub(super) fn is_harmless(name: &str, value: &str) -> bool {
+    let name = plain(name);
+    let is_count = name.ends_with("tokens") && value.bytes().all(|byte| byte.is_ascii_digit());
+    let is_word = value
+        .chars()
+        .all(|c| c.is_ascii_alphabetic() || "_-".contains(c));
+    let is_for_names = ENDS_FOR_NAMES.iter().any(|end| name.ends_with(end));
+    is_count || is_for_names && is_word && is_secret_parameter(value)
+}
+
 /// Whether a number in a member of this name is a secret: the name ends with what holds one. `tokenCount`, `max_tokens` and
 /// `passwordAge` only measure something.
 pub(super) fn is_secret_number(name: &str) -> bool {
@@ -138,6 +184,7 @@ pub(super) fn is_typed(name: &str) -> bool {
 
 fn is_secret(name: &str, plain: &str) -> bool {
     name != OF_PLATFORM
+        && !plain.contains(OF_LIMITS)
         && !HARMLESS_ENDS.iter().any(|end| plain.ends_with(end))
         && (NAMES.contains(&plain) || PARTS.iter().any(|part| plain.contains(part)))
 }
@@ -175,6 +222,8 @@ mod tests {
             "secret_id",
             "pass",
             "pat",
+            "userPwd",
+            "smtp_pwd",
         ] {
             assert_eq!(of_member(name), Meaning::Secret, "{name}");
         }
@@ -190,6 +239,11 @@ mod tests {
             "Idempotency-Key",
             "token_type_hint",
             "monkey_business",
+            "authorizationMode",
+            "passwordRequired",
+            "requested_token_use",
+            "accessTokenExpiration",
+            "x-ratelimit-reset-tokens",
         ] {
             assert_eq!(of_member(name), Meaning::Other, "{name}");
         }
@@ -207,7 +261,14 @@ mod tests {
 
     #[test]
     fn a_parameter_that_ends_in_key_is_secret() {
-        for name in ["key", "code", "accountKey", "DD-APPLICATION-KEY", "appKey"] {
+        for name in [
+            "key",
+            "code",
+            "accountKey",
+            "DD-APPLICATION-KEY",
+            "appKey",
+            "Authentication",
+        ] {
             assert_eq!(of_parameter(name), Meaning::Secret, "{name}");
         }
         for name in ["publicKey", "Idempotency-Key", "name"] {
@@ -215,6 +276,22 @@ mod tests {
         }
         for name in ["issueKey", "routing_key", "primaryKey"] {
             assert_eq!(of_parameter(name), Meaning::Key, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_count_and_the_name_of_a_secret_are_harmless() {
+        for (name, value, expected) in [
+            ("max_tokens", "1000", true),
+            ("accessTokens", "at-1000", false),
+            ("token", "1000", false),
+            ("tokenField", "accessToken", true),
+            ("authHeader", "X-Api-Key", true),
+            ("authHeader", "Bearer abc", false),
+            ("passwordField", "hunter2", false),
+            ("password", "password", false),
+        ] {
+            assert_eq!(is_harmless(name, value), expected, "{name}: {value}");
         }
     }
 

@@ -20,7 +20,7 @@ use crate::{
 use anyhow::Context;
 use regex_lite::{Captures, Regex};
 use sailor::jiff::Timestamp;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use std::{
     collections::BTreeMap,
     fs,
@@ -34,7 +34,7 @@ const PORTS: [u16; 3] = [1, 2, 3];
 const TRUSTED: [&str; 2] = ["ELASTICIO_CA_CERTS", "NODE_EXTRA_CA_CERTS"];
 
 /// Why the recording of a run is not written that was not good.
-const FAILED: &str = "the message was not acknowledged without an error";
+const FAILED: &str = "the run did not succeed";
 
 /// Records one message.
 pub(crate) struct Recorder {
@@ -43,7 +43,7 @@ pub(crate) struct Recorder {
     proxy: Proxy,
     forwarder: Arc<Forwarder>,
     data_key: String,
-    names_of_component: Option<String>,
+    descriptor: Option<String>,
     environment: Vec<(String, String)>,
     configuration: Value,
     snapshot: Value,
@@ -82,7 +82,7 @@ impl Recorder {
         fs::write(&file, all).with_context(|| format!("writing {}", file.display()))?;
         let mut message = message.clone();
         if plan.is_webhook {
-            message["headers"]["reply_to"] = "reply".into();
+            add_reply_to(&mut message);
         }
         Ok(Self {
             path: path.to_owned(),
@@ -90,7 +90,7 @@ impl Recorder {
             proxy,
             forwarder,
             data_key: local.emulator.topology().keys.data.clone(),
-            names_of_component: plan.variables.descriptor(),
+            descriptor: plan.variables.descriptor(),
             environment: Vec::new(),
             configuration: step.config,
             snapshot: step.snapshot,
@@ -161,7 +161,8 @@ impl Recorder {
             Err(why) => return not(&why),
         };
         let exchanges = if count == 1 { "exchange" } else { "exchanges" };
-        match fs::write(&self.path, text) {
+        let folder = self.path.parent().unwrap_or(Path::new(""));
+        match fs::create_dir_all(folder).and_then(|()| fs::write(&self.path, text)) {
             Ok(()) => Ok(format!(
                 "{path} has {count} HTTP {exchanges}; look at it before you commit it: it has what the API returned"
             )),
@@ -171,7 +172,7 @@ impl Recorder {
 
     fn text(&mut self, local: &LocalPlatform) -> Result<(String, usize), String> {
         let exchanges = std::mem::take(&mut *self.forwarder.exchanges());
-        let descriptor = self.names_of_component.as_deref().unwrap_or_default();
+        let descriptor = self.descriptor.as_deref().unwrap_or_default();
         let descriptor: Value = serde_json::from_str(descriptor).unwrap_or_default();
         let inherited = |name: &str| std::env::var(name).ok();
         let variables = environment::recorded(&descriptor, &self.environment, inherited);
@@ -207,17 +208,18 @@ impl Recorder {
     ) -> Secrets {
         let mut secrets = Secrets::default();
         let of_provider = local.emulator.provider().secrets();
-        of_provider.iter().for_each(|secret| secrets.add(secret));
+        let each = of_provider.iter();
+        each.for_each(|secret| secrets.add("a token of the provider", secret));
         let given = self.environment.iter().map(|(name, value)| (name, value));
         for (name, value) in given.chain(variables) {
             let is_key = name.ends_with("_KEY") && !name.ends_with("_ROUTING_KEY");
             if is_secret_name(name) || is_key {
-                secrets.add(value);
+                secrets.add(name, value);
             }
         }
         for (name, value) in variables {
             if !OF_SAILOR.contains(&name.as_str()) {
-                secrets.collect_variable(value);
+                secrets.collect_variable(name, value);
             }
         }
         secrets.collect_fields(descriptor, &self.configuration);
@@ -225,6 +227,14 @@ impl Recorder {
         let own = json!([self.configuration, self.snapshot, self.message, self.events]);
         secrets.collect(&own);
         secrets
+    }
+}
+
+/// Adds the header of a webhook's message. Headers that are no object are left to the sailor, which refuses them.
+fn add_reply_to(message: &mut Value) {
+    let headers = &mut message["headers"];
+    if headers.is_null() || headers.is_object() {
+        headers["reply_to"] = "reply".into();
     }
 }
 
@@ -240,25 +250,27 @@ fn without_secrets(
     exchanges
         .iter_mut()
         .for_each(|exchange| secrets.replace_parts(exchange));
-    let is_hidden = |exchange: &&Exchange| {
-        let bodies = [&exchange.request.body, &exchange.response.body];
-        let mut binary = bodies.iter().filter(|body| matches!(body, Body::Base64(_)));
-        binary.any(|body| body.bytes().is_none_or(|bytes| secrets.is_in_bytes(&bytes)))
-    };
-    if let Some(exchange) = exchanges.iter().find(is_hidden) {
-        return Err(format!(
-            "a secret is in a body that is no text: {} {}",
-            exchange.request.method,
-            exchange.request.url.split('?').next().unwrap_or_default()
-        ));
+    for Exchange { request, response } in exchanges.iter() {
+        let bodies = [&request.body, &response.body].into_iter();
+        let mut binary = bodies.filter(|body| matches!(body, Body::Base64(_)));
+        if let Some(name) = binary.find_map(|body| secrets.name_in(&body.bytes()?)) {
+            let url = request.url.split('?').next().unwrap_or_default();
+            return Err(format!(
+                "the value of `{name}` is in a body that is no text, where it cannot be replaced: {} {url}",
+                request.method
+            ));
+        }
     }
-    // Bytes have no secrets any more, and stay as they are.
-    let binary: Vec<[Option<Body>; 2]> = exchanges.iter_mut().map(take_binary).collect();
+    let fixed = with_fixed_ports(local);
+    // Bytes have no secrets any more.
+    let mut binary: Vec<[Option<Body>; 2]> = exchanges.iter_mut().map(take_binary).collect();
+    let bodies = binary.iter_mut().flatten().flatten();
+    bodies.for_each(|body| body.change_bytes(&fixed));
     let mut value = serde_json::to_value(recording).map_err(|error| error.to_string())?;
-    each_text(&mut value, &with_fixed_ports(local));
+    each_text(&mut value, &fixed);
     secrets.replace(&mut value);
-    if secrets.is_in(&value) {
-        return Err("a secret is in a place where it cannot be replaced".to_owned());
+    if let Some(place) = secrets.left_in(&value) {
+        return Err(format!("a secret cannot be replaced: {place}"));
     }
     let mut recording: Recording = serde_json::from_value(value).map_err(|e| e.to_string())?;
     for (exchange, [request, response]) in recording.exchanges.iter_mut().zip(binary) {
@@ -288,11 +300,8 @@ fn with_fixed_ports(local: &LocalPlatform) -> impl Fn(&str) -> String {
                 .collect::<String>()
         })
     });
-    let address = Regex::new(r"127\.0\.0\.1(:|%3A)(\d+)").ok();
+    let address = Regex::new(r"127\.0\.0\.1(:|%3A)(\d+)").expect("a regular expression");
     move |text: &str| {
-        let Some(address) = &address else {
-            return text.to_owned();
-        };
         let fixed = |found: &Captures<'_>| {
             let known = services.iter().zip(PORTS);
             let mut known = known.filter(|(port, _)| port.as_deref() == Some(&found[2]));
@@ -310,14 +319,29 @@ fn each_text(value: &mut Value, change: &impl Fn(&str) -> String) {
         Value::String(text) => *text = change(text),
         Value::Array(items) => items.iter_mut().for_each(|item| each_text(item, change)),
         Value::Object(members) => {
-            let changed = std::mem::take(members).into_iter();
-            *members = changed
-                .map(|(name, mut value)| {
-                    each_text(&mut value, change);
-                    (name, value)
-                })
-                .collect::<Map<_, _>>();
+            members
+                .values_mut()
+                .for_each(|value| each_text(value, change));
         }
         _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_of_a_webhook_can_have_any_headers() {
+        for (headers, expected) in [
+            (json!(null), json!({"reply_to": "reply"})),
+            (json!({"x": 1}), json!({"reply_to": "reply", "x": 1})),
+            (json!([1]), json!([1])),
+            (json!("x"), json!("x")),
+        ] {
+            let mut message = json!({"body": {}, "headers": headers});
+            add_reply_to(&mut message);
+            assert_eq!(message["headers"], expected);
+        }
     }
 }

@@ -1,14 +1,15 @@
 //! Replaces secrets with placeholders such as `secret-1`: the same value by the same placeholder wherever it occurs, so that a
 //! replayed component sends in a request what it read in the configuration or in a response. A placeholder has only characters
-//! that no encoding changes. A secret that is a number somewhere gets a number with as many digits, such as `10000001`.
+//! that no encoding changes but base64: where a secret is in base64, its placeholder is not, so a replay finds a difference there.
+//! A secret that is a number somewhere gets a number with as many digits, such as `10000001`.
 
 use super::{
-    body::Body,
+    body::{Body, characters},
     exchanges::{Exchange, Headers, content_type},
     multipart::{self, Part},
-    names::{is_secret_name, is_secret_number, is_secret_parameter, is_typed},
-    secrets::{SHORTEST, Secrets},
-    views,
+    names::is_secret_parameter,
+    secrets::{Secrets, without_zeros},
+    views::{self, Wanted},
 };
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,33 +23,51 @@ pub(super) struct Placeholders {
     given: BTreeMap<String, String>,
     /// The secrets that are numbers somewhere.
     numbers: BTreeSet<String>,
-    /// Everything that is recorded: a number in it is no placeholder.
+    /// Everything that is recorded: what is in it is no placeholder.
     recorded: String,
 }
 
-impl Placeholders {
-    fn of(&mut self, secret: &str) -> String {
-        if let Some(given) = self.given.get(secret) {
+impl Secrets {
+    fn placeholder(&mut self, secret: &str) -> String {
+        let Placeholders {
+            given,
+            numbers,
+            recorded,
+        } = &mut self.placeholders;
+        if let Some(given) = given.get(secret) {
             return given.clone();
         }
-        let count = self.given.len() + 1;
-        let placeholder = if self.numbers.contains(secret) {
+        let (begin, first) = if numbers.contains(secret) {
             let digits = secret.len().clamp(*DIGITS.start(), *DIGITS.end());
-            let first = 10_u64.pow(u32::try_from(digits - 1).unwrap_or_default());
-            let mut numbers = (first + count as u64..).map(|number| number.to_string());
-            let is_free = |number: &String| {
-                !self.recorded.contains(number) && !self.given.values().any(|given| given == number)
-            };
-            numbers.find(is_free).unwrap_or_default()
+            (
+                "",
+                10_u64.pow(u32::try_from(digits - 1).unwrap_or_default()),
+            )
         } else {
-            format!("secret-{count}")
+            ("secret-", 0)
         };
-        self.given.insert(secret.to_owned(), placeholder.clone());
+        let numbers = first + 1 + given.len() as u64..;
+        let mut all = numbers.map(|number| format!("{begin}{number}"));
+        let is_free = |placeholder: &String| {
+            !recorded.contains(placeholder)
+                && !given.values().any(|given| given == placeholder)
+                && !self.known.keys().any(|secret| placeholder.contains(secret))
+        };
+        let placeholder = all.find(is_free).unwrap_or_default();
+        given.insert(secret.to_owned(), placeholder.clone());
         placeholder
     }
-}
 
-impl Secrets {
+    /// Whether a value is replaced only because of its name, where it stands.
+    fn is_short(&self, name: &str, value: &Value) -> bool {
+        let of = |text: &str| (name.to_owned(), text.to_owned());
+        match value {
+            Value::String(text) => self.short.contains(&of(text)),
+            Value::Number(number) => self.short_numbers.contains(&of(&number.to_string())),
+            _ => false,
+        }
+    }
+
     /// Looks at everything that is recorded, before anything is replaced: what is a number anywhere gets a number.
     pub(super) fn look_at(&mut self, recording: &Value) {
         self.placeholders.recorded = recording.to_string();
@@ -59,7 +78,7 @@ impl Secrets {
         match value {
             Value::Number(number) => {
                 let text = number.to_string();
-                if self.known.contains(&text) || (is_short_secret(name, value)) {
+                if self.known.contains_key(&text) || self.is_short(name, value) {
                     self.placeholders.numbers.insert(text);
                 }
             }
@@ -113,8 +132,9 @@ impl Secrets {
             return self.with_parts_replaced(&part.content_type, content);
         }
         match std::str::from_utf8(content) {
-            Ok(text) if is_short(text) && is_secret_parameter(&part.name) => {
-                self.placeholders.of(text).into()
+            Ok(text) if self.is_short(&part.name, &text.trim().into()) => {
+                let placeholder = self.placeholder(text.trim());
+                text.replace(text.trim(), &placeholder).into()
             }
             Ok(text) => self.replaced(text).into(),
             Err(_) => content.to_owned(),
@@ -127,14 +147,14 @@ impl Secrets {
     }
 
     fn replace_below(&mut self, name: &str, value: &mut Value) {
-        let is_short_secret = is_short_secret(name, value);
+        let is_short = self.is_short(name, value);
         match value {
-            Value::String(text) if is_short_secret => *text = self.placeholders.of(text),
+            Value::String(text) if is_short => *text = self.placeholder(text),
             Value::String(text) => *text = self.replaced(text),
             Value::Number(number) => {
                 let text = number.to_string();
-                if (is_short_secret || self.known.contains(&text))
-                    && let Ok(placeholder) = self.placeholders.of(&text).parse::<u64>()
+                if (is_short || self.known.contains_key(&text))
+                    && let Ok(placeholder) = self.placeholder(&text).parse::<u64>()
                 {
                     *value = placeholder.into();
                 }
@@ -151,85 +171,77 @@ impl Secrets {
 
     /// Returns a text with placeholders in the place of secrets, in every encoding.
     fn replaced(&mut self, text: &str) -> String {
-        let known = self.known.clone();
-        let mut found = views::places(text.as_bytes(), &known);
+        let mut found = views::places(text.as_bytes(), &self.wanted());
         // A longer secret may contain a shorter one.
-        found.sort_by_key(|(start, end, secret)| std::cmp::Reverse((end - start, secret.len())));
-        let mut taken: Vec<(usize, usize, &str)> = Vec::new();
-        for (start, end, secret) in found {
+        found.sort_by_key(|(start, end, one)| std::cmp::Reverse((end - start, one.value.len())));
+        let mut taken: Vec<(usize, usize, String)> = Vec::new();
+        for (start, end, Wanted { value, .. }) in found {
             if taken.iter().all(|other| end <= other.0 || other.1 <= start) {
-                taken.push((start, end, secret));
+                taken.push((start, end, value.to_owned()));
             }
         }
         taken.sort_unstable();
         let (mut replaced, mut done) = (String::new(), 0);
         for (start, end, secret) in taken {
             replaced += &text[done..start];
-            replaced += &self.placeholders.of(secret);
+            replaced += &self.placeholder(&secret);
             done = end;
         }
-        replaced += &text[done..];
-        self.short_parameters(replaced)
+        replaced + &text[done..]
     }
 
-    /// Replaces short secrets in a query or form by their name.
-    fn short_parameters(&mut self, text: String) -> String {
-        if !text.contains('=') || text.contains(char::is_whitespace) {
-            return text;
-        }
-        let (start, query) = match text.split_once('?') {
-            Some((start, query)) => (format!("{start}?"), query),
-            None => (String::new(), &*text),
-        };
-        let pairs: Vec<String> = query
-            .split('&')
-            .map(|pair| match pair.split_once('=') {
-                Some((name, value))
-                    if is_secret_parameter(name) && !value.is_empty() && value.len() < SHORTEST =>
-                {
-                    format!("{name}={}", self.placeholders.of(value))
-                }
-                _ => pair.to_owned(),
-            })
-            .collect();
-        start + &pairs.join("&")
+    /// Tells which secret is still in a value, in any encoding, and where: in a text or the name of a member.
+    pub(super) fn left_in(&self, value: &Value) -> Option<String> {
+        self.left_below("", "", value)
     }
 
-    /// Whether a secret is in a value, in any encoding: in a text or the name of a member.
-    pub(super) fn is_in(&self, value: &Value) -> bool {
+    fn left_below(&self, place: &str, name: &str, value: &Value) -> Option<String> {
+        let told = |secret: &str, part| format!("the value of `{secret}` is {part}{place}");
         match value {
-            Value::Null | Value::Bool(_) => false,
-            Value::Number(number) => self.is_in_bytes(number.to_string().as_bytes()),
-            Value::String(text) => self.is_in_bytes(text.as_bytes()),
-            Value::Array(items) => items.iter().any(|item| self.is_in(item)),
-            Value::Object(members) => members
-                .iter()
-                .any(|(name, value)| self.is_in_bytes(name.as_bytes()) || self.is_in(value)),
+            Value::Null | Value::Bool(_) => None,
+            Value::Number(_) | Value::String(_) if self.is_short(name, value) => {
+                Some(told(name, "at "))
+            }
+            Value::Number(number) => {
+                let secret = self.name_in(number.to_string().as_bytes())?;
+                Some(told(secret, "at "))
+            }
+            Value::String(text) => {
+                let secret = self.name_in(text.as_bytes());
+                // A short one may be anywhere below its name.
+                let within = || match serde_json::from_str(text).ok()? {
+                    json @ (Value::Object(_) | Value::Array(_)) => {
+                        self.left_below(place, name, &json)
+                    }
+                    _ => None,
+                };
+                secret.map(|secret| told(secret, "at ")).or_else(within)
+            }
+            Value::Array(items) => (0_usize..)
+                .zip(items)
+                .find_map(|(at, item)| self.left_below(&format!("{place}/{at}"), name, item)),
+            Value::Object(members) => members.iter().find_map(|(name, value)| {
+                let secret = self.name_in(name.as_bytes());
+                // A password may be the word `password`.
+                let secret = secret
+                    .filter(|_| !(is_secret_parameter(name) && self.known.contains_key(name)));
+                let secret = secret.map(|secret| told(secret, "in the name of a member of "));
+                secret.or_else(|| self.left_below(&format!("{place}/{name}"), name, value))
+            }),
         }
     }
 
-    /// Whether a secret is in bytes, in any encoding.
-    pub(super) fn is_in_bytes(&self, bytes: &[u8]) -> bool {
-        !views::places(bytes, &self.known).is_empty()
+    /// The name of a secret that is in bytes, in any encoding.
+    pub(super) fn name_in(&self, bytes: &[u8]) -> Option<&str> {
+        let wanted = self.wanted();
+        let name_in = |bytes: &[u8]| {
+            views::places(bytes, &wanted)
+                .first()
+                .map(|found| found.2.name)
+        };
+        let text = str::from_utf8(bytes).map_or_else(|_| characters(bytes), str::to_owned);
+        name_in(bytes).or_else(|| name_in(without_zeros(&text).as_bytes()))
     }
-}
-
-/// Whether a value is replaced only because of its name, where it stands.
-fn is_short_secret(name: &str, value: &Value) -> bool {
-    match value {
-        Value::String(text) => is_short(text) && is_secret_name(name),
-        Value::Number(number) => {
-            number.is_u64()
-                && is_short(&number.to_string())
-                && is_secret_number(name)
-                && is_typed(name)
-        }
-        _ => false,
-    }
-}
-
-fn is_short(text: &str) -> bool {
-    !text.is_empty() && text.len() < SHORTEST
 }
 
 #[cfg(test)]
@@ -268,7 +280,7 @@ mod tests {
         secrets.replace_parts(&mut exchange);
         let mut response = exchange.response.body.value();
         secrets.replace(&mut response);
-        assert!(!secrets.is_in(&response));
+        assert_eq!(secrets.left_in(&response), None);
         Ok(exchange.request.body.bytes().unwrap().to_vec())
     }
 
@@ -279,7 +291,7 @@ mod tests {
         let nested = "Content-Disposition: form-data; name=\"more\"\r\nContent-Type: multipart/mixed; boundary=inner";
         let parts: [(&str, &[u8]); 6] = [
             (&field("accountKey"), b"only-in-a-field"),
-            (&field("pin"), b"1234"),
+            (&field("pin"), b"1234 \n"),
             (&field("note"), b"1234 only-in-a-field"),
             (&field("json"), b"{\"password\":\"in-json-in-a-field\"}"),
             (file, b"\xff\x00token=abcdefgh"),
@@ -290,7 +302,7 @@ mod tests {
         ];
         let replaced = [
             "secret-1",
-            "secret-2",
+            "secret-2 \n",
             "1234 secret-1",
             "{\"password\":\"secret-3\"}",
             "",

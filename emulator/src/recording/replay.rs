@@ -10,7 +10,6 @@ use super::{
     recorder::PLATFORM,
 };
 use anyhow::Context as _;
-use http_double::percent_decoded;
 use sailor::{
     Component,
     http::parse_time,
@@ -19,6 +18,7 @@ use sailor::{
 };
 use serde_json::{Value, json};
 use std::{
+    collections::BTreeSet,
     fmt::Write as _,
     fs,
     path::Path,
@@ -165,6 +165,7 @@ fn each_expiry(value: &mut Value, change: &impl Fn(&mut Value)) {
 
 fn moved(value: &Value, by: SignedDuration) -> Value {
     let seconds = by.as_secs();
+    let moved = |time: i64, by: i64| Value::from(time.checked_add(by).unwrap_or(time));
     match value {
         Value::String(text) if text.contains('T') => {
             let time = parse_time(text).and_then(|time| time.checked_add(by).ok());
@@ -172,8 +173,8 @@ fn moved(value: &Value, by: SignedDuration) -> Value {
         }
         // Smaller numbers are lifetimes.
         Value::Number(number) => match number.as_i64() {
-            Some(time) if time > 1_000_000_000_000 => (time + 1000 * seconds).into(),
-            Some(time) if time > 1_000_000_000 => (time + seconds).into(),
+            Some(time) if time > 1_000_000_000_000 => moved(time, seconds.saturating_mul(1000)),
+            Some(time) if time > 1_000_000_000 => moved(time, seconds),
             _ => value.clone(),
         },
         _ => value.clone(),
@@ -230,7 +231,7 @@ struct Answers {
     runs: Runs,
     /// The exchanges that were not used yet.
     left: Mutex<Vec<Option<super::Exchange>>>,
-    /// What the component asked for, and the recording does not have.
+    /// What is wrong with requests: the recording does not have them, or TLS failed.
     unknown: Mutex<Vec<String>>,
 }
 
@@ -255,39 +256,37 @@ impl Answers {
     }
 
     fn is_same(&self, recorded: &Request, now: &Request) -> bool {
-        recorded.method == now.method
-            && self.same_url(&recorded.url, &now.url)
-            && self.runs.same(&recorded.body.value(), &now.body.value())
+        self.is_to_same(recorded, now) && self.differences_in_body(recorded, now).is_empty()
     }
 
-    fn same_url(&self, recorded: &str, now: &str) -> bool {
-        self.runs
-            .same_text(&percent_decoded(recorded), &percent_decoded(now))
+    fn is_to_same(&self, recorded: &Request, now: &Request) -> bool {
+        recorded.method == now.method && self.runs.same_text(&recorded.url, &now.url)
+    }
+
+    fn differences_in_body(&self, recorded: &Request, now: &Request) -> Vec<String> {
+        let mut found = Vec::new();
+        let (recorded, now) = (recorded.body.value(), now.body.value());
+        self.runs.compare("", &recorded, &now, &mut found);
+        found
     }
 
     /// What is told about a request that is not in the recording.
     fn describe(&self, request: &Request) -> String {
         let line = request.line();
-        let same_address = |other: &&Request| {
-            other.method == request.method && self.same_url(&other.url, &request.url)
-        };
         let left = self.left();
         let mut others = left.iter().flatten().map(|exchange| &exchange.request);
-        let why = match others.find(same_address) {
-            Some(other) => format!(
-                "its body is {}, and the recorded one is {}",
-                shown(&request.body.value()),
-                shown(&other.body.value())
-            ),
+        let why = match others.find(|other| self.is_to_same(other, request)) {
+            Some(other) => {
+                let found = self.differences_in_body(other, request);
+                format!("its body differs: {}", found.join("; "))
+            }
             None => {
-                let mut lines: Vec<String> = left
-                    .iter()
-                    .flatten()
-                    .map(|exchange| exchange.request.line())
-                    .collect();
-                lines.dedup();
-                match &lines[..] {
-                    [] => "all recorded requests were sent already".to_owned(),
+                let others = left.iter().flatten();
+                let lines: BTreeSet<String> = others.map(|other| other.request.line()).collect();
+                match Vec::from_iter(lines) {
+                    lines if lines.is_empty() => {
+                        "all recorded requests were sent already".to_owned()
+                    }
                     lines => format!("it still has {}", lines.join(", ")),
                 }
             }
@@ -322,6 +321,7 @@ impl Respond for Answers {
             }
         }
     }
+
     fn had_no_request(&self, server: &str, why: NoRequest) {
         let text = match why {
             NoRequest::Distrust(alert) => {
@@ -332,5 +332,33 @@ impl Respond for Answers {
         };
         self.unknown()
             .push(format!("TLS to {server} failed: {text}"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_expiry_is_moved_unless_it_is_out_of_range() {
+        let later = SignedDuration::from_secs(86_400);
+        for (expiry, expected) in [
+            (json!(1_800_000_000), json!(1_800_086_400)),
+            (json!(1_800_000_000_000_i64), json!(1_800_086_400_000_i64)),
+            (
+                json!("2026-01-31T08:00:00Z"),
+                json!("2026-02-01T08:00:00.000Z"),
+            ),
+            (json!(3600), json!(3600)),
+            (json!(i64::MAX), json!(i64::MAX)),
+            (json!("9999-12-30T23:59:59Z"), json!("9999-12-30T23:59:59Z")),
+        ] {
+            let mut value = json!({"a": [{"expiresAt": expiry}]});
+            move_expiries(&mut value, later);
+            assert_eq!(value["a"][0]["expiresAt"], expected);
+        }
+        let mut value = json!({"expires": i64::MAX - 1});
+        move_expiries(&mut value, SignedDuration::MAX);
+        assert_eq!(value["expires"], i64::MAX - 1);
     }
 }

@@ -5,40 +5,69 @@
 //! secrets wherever else they occur. What cannot be decided is a reason to write nothing.
 
 use super::{
-    body::Body,
+    body::{Body, characters},
     exchanges::{Exchange, Headers, content_type},
     multipart::{self, Part},
     names::{
-        Meaning, is_secret_name, is_secret_number, is_secret_parameter, of_member, of_parameter,
+        Meaning, is_harmless, is_secret_number, is_secret_parameter, is_typed, of_member,
+        of_parameter,
     },
     replacing::Placeholders,
-    values::looks_generated,
-    views,
+    values::{is_plain, looks_generated},
+    views::{self, Wanted},
 };
 use http_double::{authorization_text, percent_decoded};
 use regex_lite::Regex;
 use serde_json::{Number, Value};
-use std::sync::LazyLock;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::LazyLock,
+};
 
 /// Shorter values are replaced only under their own name: they would be found by chance elsewhere.
-pub(super) const SHORTEST: usize = 8;
+const SHORTEST: usize = 8;
 
 /// The secrets that are known, and their placeholders.
 #[derive(Default)]
 pub(super) struct Secrets {
-    pub(super) known: Vec<String>,
+    /// Each with a name that it was found under.
+    pub(super) known: BTreeMap<String, String>,
+    /// Short ones, after their names.
+    pub(super) short: BTreeSet<(String, String)>,
+    /// Those of them that are numbers.
+    pub(super) short_numbers: BTreeSet<(String, String)>,
     pub(super) placeholders: Placeholders,
     /// Why it cannot be told what is secret.
     undecided: Option<String>,
 }
 
 impl Secrets {
-    /// Adds a value that must not be seen.
-    pub(super) fn add(&mut self, value: &str) {
-        let is_new = || !self.known.iter().any(|known| known == value);
-        if value.len() >= SHORTEST && is_new() {
-            self.known.push(value.to_owned());
+    /// Adds a value that must not be seen, found under `name`.
+    pub(super) fn add(&mut self, name: &str, value: &str) {
+        if value.is_empty() || is_plain(value) || is_harmless(name, value) {
+            return;
         }
+        let (name, value) = (name.to_owned(), value.to_owned());
+        if value.len() < SHORTEST {
+            self.short.insert((name, value));
+        } else {
+            self.known.entry(value).or_insert(name);
+        }
+    }
+
+    /// What to look for.
+    pub(super) fn wanted(&self) -> Vec<Wanted<'_>> {
+        let wanted = |name, value, is_short| Wanted {
+            name,
+            value,
+            is_short,
+        };
+        let known = self.known.iter();
+        let known = known.map(|(value, name)| wanted(name.as_str(), value.as_str(), false));
+        let short = self.short.iter();
+        known
+            .chain(short.map(|(name, value)| wanted(name, value, true)))
+            .collect()
     }
 
     /// Why nothing can be written: there is something that may be a secret, and cannot be replaced.
@@ -73,19 +102,23 @@ impl Secrets {
                     .iter()
                     .for_each(|item| self.collect_member(name, item));
             }
-            (Meaning::Secret, Value::String(text)) => self.add(text),
+            (Meaning::Secret, Value::String(text)) => self.add(name, text),
             (Meaning::Secret, Value::Number(number)) if is_secret_number(name) => {
-                self.add_number(name, number);
+                self.add_number(name, number, is_typed(name));
             }
-            (Meaning::Key, Value::String(text)) if looks_generated(text) => self.add(text),
+            (Meaning::Key, Value::String(text)) if looks_generated(text) => self.add(name, text),
             _ => {}
         }
     }
 
-    fn add_number(&mut self, name: &str, number: &Number) {
+    /// `is_typed` says whether a short number is a secret too.
+    fn add_number(&mut self, name: &str, number: &Number, is_typed: bool) {
         let text = number.to_string();
-        if number.is_u64() {
-            self.add(&text);
+        if number.is_u64() && (is_typed || text.len() >= SHORTEST) {
+            self.add(name, &text);
+            if text.len() < SHORTEST {
+                self.short_numbers.insert((name.to_owned(), text));
+            }
         } else if text.len() >= SHORTEST {
             self.refuse(format!(
                 "the value of `{name}` may be a secret, and is a number for which there is no placeholder"
@@ -115,18 +148,35 @@ impl Secrets {
     /// Adds what is in fields whose names say that they hold secrets.
     pub(super) fn collect_configuration(&mut self, configuration: &Value) {
         for (name, value) in configuration.as_object().into_iter().flatten() {
-            match (of_parameter(name), value) {
-                (Meaning::Secret, _) => self.collect_entered(name, value),
-                (Meaning::Key, Value::String(text)) => self.collect_parameter(name, text),
-                _ => {}
+            self.collect_field(name, value);
+        }
+    }
+
+    fn collect_field(&mut self, name: &str, value: &Value) {
+        match (of_parameter(name), value) {
+            (_, Value::Array(items)) => {
+                let each = items.iter();
+                each.for_each(|item| self.collect_field(name, item));
             }
+            (Meaning::Secret, Value::Number(number)) => {
+                self.add_number(name, number, is_typed(name));
+            }
+            // Not all of its members are secrets.
+            (Meaning::Secret, Value::Object(members)) => {
+                let texts = members.values().filter_map(Value::as_str);
+                let generated = texts.filter(|text| !text.contains("://") && looks_generated(text));
+                generated.for_each(|text| self.add(name, text));
+                self.collect_configuration(value);
+            }
+            (_, Value::String(text)) => self.collect_parameter(name, text),
+            _ => {}
         }
     }
 
     fn collect_entered(&mut self, name: &str, value: &Value) {
         match value {
-            Value::String(text) => self.add(text),
-            Value::Number(number) => self.add_number(name, number),
+            Value::String(text) => self.add(name, text),
+            Value::Number(number) => self.add_number(name, number, true),
             Value::Array(items) => {
                 let each = items.iter();
                 each.for_each(|item| self.collect_entered(name, item));
@@ -140,10 +190,10 @@ impl Secrets {
     }
 
     /// Adds the value of a variable of the component, unless it is plain: an address, a number, a flag or a short word.
-    pub(super) fn collect_variable(&mut self, value: &str) {
+    pub(super) fn collect_variable(&mut self, name: &str, value: &str) {
         let is_address = value.contains("://") && !value.contains('@');
-        if !is_address && value.parse::<f64>().is_err() {
-            self.add(value);
+        if !is_address && value.parse::<f64>().is_err() && value.len() >= SHORTEST {
+            self.add(name, value);
         }
         self.collect_text(value);
     }
@@ -169,7 +219,9 @@ impl Secrets {
         if multipart::is_multipart(content_type) && !body.is_empty() {
             let bytes = body.bytes().unwrap_or_default();
             self.collect_parts(content_type, &bytes);
-        } else if !matches!(body, Body::Base64(_)) {
+        } else if let Body::Base64(_) = body {
+            self.collect_text(&characters(&body.bytes().unwrap_or_default()));
+        } else {
             self.collect(&body.value());
         }
     }
@@ -196,7 +248,9 @@ impl Secrets {
                 self.collect_parameter(&part.name, text.trim());
                 self.collect_text(text);
             }
-            _ if of_parameter(&part.name) == Meaning::Other => {}
+            _ if of_parameter(&part.name) == Meaning::Other => {
+                self.collect_text(&characters(content))
+            }
             _ => self.refuse(format!(
                 "the field `{}` of a multipart body may be a secret, and is no plain text",
                 part.name
@@ -211,33 +265,39 @@ impl Secrets {
             for pair in value.split(';').take(pairs) {
                 let value = pair.split_once('=').map_or("", |(_, value)| value).trim();
                 let is_short = value.len() < SHORTEST;
-                self.add(if is_short { pair.trim() } else { value });
+                self.add(name, if is_short { pair.trim() } else { value });
             }
             return;
         }
-        let scheme = name
-            .contains("authorization")
-            .then(|| value.split_once(' '));
+        let has_scheme = ["authorization", "authentication"].map(|word| name.contains(word));
+        let scheme = has_scheme.contains(&true).then(|| value.split_once(' '));
         let credentials = scheme.flatten().map_or(value, |(_, rest)| rest).trim();
         // Short ones are replaced with their scheme.
         let is_short = credentials.len() < SHORTEST;
-        self.add(if is_short { value } else { credentials });
+        self.add(name, if is_short { value } else { credentials });
         if let Ok(value) = value.parse()
             && let text = authorization_text(&value)
             && text != value.to_str().unwrap_or_default()
         {
-            text.split(':').for_each(|part| self.add(part));
+            text.splitn(2, ':').for_each(|part| self.add(name, part));
         }
     }
 
     fn collect_url(&mut self, url: &str) {
         if let Some((user_info, _)) = url
             .split_once("://")
-            .and_then(|(_, rest)| rest.split('/').next()?.rsplit_once('@'))
+            .and_then(|(_, rest)| rest.split(['/', '?', '#']).next()?.rsplit_once('@'))
         {
-            user_info
-                .split(':')
-                .for_each(|part| self.add(&percent_decoded(part)));
+            let user_info = percent_decoded(user_info);
+            match user_info.split_once(':') {
+                // A short password is replaced with its user.
+                Some((_, password)) if password.len() < SHORTEST => {
+                    self.add("user info", &user_info);
+                }
+                _ => user_info
+                    .splitn(2, ':')
+                    .for_each(|part| self.add("user info", part)),
+            }
         }
         // The implicit flow has its tokens in the fragment.
         let (url, fragment) = url.split_once('#').unwrap_or((url, ""));
@@ -253,46 +313,97 @@ impl Secrets {
             Meaning::Other => false,
         };
         if is_secret {
-            self.add(value);
+            self.add(name, value);
         }
     }
 
     fn collect_parameters(&mut self, parameters: &str) {
-        for (name, value) in parameters
+        let pairs = parameters
             .split('&')
-            .filter_map(|pair| pair.split_once('='))
-        {
-            self.collect_parameter(name, &decoded(value));
+            .filter_map(|pair| pair.split_once('='));
+        let pairs = pairs.map(|(name, value)| (decoded(name), decoded(value)));
+        for (name, value) in pairs.filter(|(name, _)| is_name(name)) {
+            self.collect_parameter(&name, &value);
         }
     }
 
-    /// A text may be an address, a form, JSON or XML.
+    /// Such as `Server=db.test;User Id=ada;Password=…`, or a line for each. Every pair must be one.
+    fn collect_settings(&mut self, text: &str) {
+        let pairs = text.split([';', '\n']).map(str::trim);
+        let pairs = pairs.filter(|pair| !pair.is_empty());
+        let pairs = pairs.map(|pair| pair.split_once('=').filter(|(name, _)| is_name(name)));
+        let pairs: Option<Vec<_>> = pairs.collect();
+        // A single name has no blanks: `Bearer realm="acme"` is no setting.
+        let has_names = |pairs: &Vec<(&str, &str)>| {
+            pairs.len() > 1 || pairs.iter().all(|(name, _)| !name.trim().contains(' '))
+        };
+        let pairs = pairs.filter(has_names);
+        for (name, value) in pairs.into_iter().flatten() {
+            self.collect_parameter(name.trim(), value.trim().trim_matches(['"', '\'']));
+        }
+    }
+
+    /// A text may have addresses, and be a form, settings, JSON or XML.
     fn collect_text(&mut self, text: &str) {
-        static ELEMENT: LazyLock<Option<Regex>> =
-            LazyLock::new(|| Regex::new(r"<([\w:.-]+)[^<>]*>([^<>]+)</").ok());
+        let text = without_zeros(text);
         let plain = text.trim();
-        if plain.contains("://") {
-            self.collect_url(plain);
+        let is_end = |c: char| c.is_whitespace() || "\"'<>".contains(c);
+        for word in plain.split(is_end).filter(|word| word.contains("://")) {
+            self.collect_url(&views::without_entities(word));
         }
-        // A form can have an address in it.
-        if plain.contains('=') && !plain.contains(char::is_whitespace) {
-            self.collect_parameters(plain);
+        if plain.contains('=') {
+            let has_more = plain.contains(';');
+            // A form can have an address in it.
+            let is_form =
+                !plain.contains(char::is_whitespace) && (plain.contains('&') || !has_more);
+            if is_form {
+                self.collect_parameters(plain);
+            }
+            if has_more || !is_form {
+                self.collect_settings(plain);
+            }
         }
-        if let Ok(value @ (Value::Object(_) | Value::Array(_))) = serde_json::from_str(text) {
+        if let Ok(value @ (Value::Object(_) | Value::Array(_))) = serde_json::from_str(&text) {
             self.collect(&value);
         }
-        if text.contains('<')
-            && let Some(element) = &*ELEMENT
-        {
-            for found in element.captures_iter(text) {
-                let text = views::without_entities(found[2].trim());
-                let is_key = || of_member(&found[1]) == Meaning::Key && looks_generated(&text);
-                if is_secret_name(&found[1]) || is_key() {
-                    self.add(&text);
+        if text.contains('<') {
+            self.collect_elements(&text);
+        }
+    }
+
+    fn collect_elements(&mut self, text: &str) {
+        static ELEMENT: LazyLock<Regex> = LazyLock::new(|| {
+            let text =
+                r"<([\w:.-]+)(?:[^<>]*[^<>/])?>\s*(?:<!\[CDATA\[((?s:.*?))\]\]>|([^<>]+))\s*</";
+            Regex::new(text).expect("a regular expression")
+        });
+        for found in ELEMENT.captures_iter(text) {
+            let text = match (found.get(2), found.get(3)) {
+                (Some(text), _) => text.as_str().trim().to_owned(),
+                (_, text) => {
+                    let text = text.map_or("", |text| text.as_str());
+                    views::without_entities(text.trim())
                 }
+            };
+            let name = found[1].rsplit(':').next().unwrap_or_default();
+            match of_member(name) {
+                Meaning::Secret => self.add(name, &text),
+                Meaning::Key if looks_generated(&text) => self.add(name, &text),
+                _ => {}
             }
         }
     }
+}
+
+/// Whether this can be the name of a parameter: in JSON that has a `=` somewhere, it is not.
+fn is_name(text: &str) -> bool {
+    let mut characters = text.chars();
+    characters.all(|c| c.is_alphanumeric() || " _.-:$[]".contains(c))
+}
+
+/// UTF-16 has a zero beside each letter.
+pub(super) fn without_zeros(text: &str) -> String {
+    text.replace('\0', "")
 }
 
 fn decoded(value: &str) -> String {

@@ -1,5 +1,12 @@
-//! Which values look like secrets, where a name leaves it open.
+//! Which values look like secrets, where a name leaves it open, and which are none under any name.
 
+use sailor::http::parse_time;
+
+/// Flags, and the names of ways to log in.
+const WORDS: [&str; 20] = [
+    "api_key", "apikey", "basic", "bearer", "digest", "false", "hmac", "jwt", "no", "noauth",
+    "none", "ntlm", "null", "oauth", "oauth1", "oauth2", "off", "on", "true", "yes",
+];
 /// Generated keys have at least this many characters.
 const LENGTH: usize = 16;
 /// They have a run of at least this many letters and digits.
@@ -12,6 +19,12 @@ pub(super) fn looks_generated(text: &str) -> bool {
     let is_plain = text.chars().all(|c| c.is_ascii_graphic());
     let mut runs = text.split(|c: char| !c.is_ascii_alphanumeric());
     text.len() >= LENGTH && is_plain && !is_uuid(text) && runs.any(is_random)
+}
+
+/// Whether a value is no secret under any name: a flag, the name of a way to log in, or a time of day with its date.
+pub(super) fn is_plain(text: &str) -> bool {
+    let is_time = || text.contains(':') && parse_time(text).is_some();
+    WORDS.contains(&&*text.to_ascii_lowercase()) || is_time()
 }
 
 /// Whether the kind of character changes at least every fourth character, and it has a digit.
@@ -71,6 +84,20 @@ mod tests {
             "agile_board_2024_quarter_three",
         ] {
             assert!(!looks_generated(data), "{data}");
+        }
+    }
+    #[test]
+    fn flags_schemes_and_times_are_plain() {
+        for text in [
+            "false",
+            "Basic",
+            "2026-01-31T08:00:00Z",
+            "Sat, 31 Jan 2026 12:00:00 GMT",
+        ] {
+            assert!(is_plain(text), "{text}");
+        }
+        for text in ["basic1", "1234", "2026-01-31", "12:34", "1769860800"] {
+            assert!(!is_plain(text), "{text}");
         }
     }
 }

@@ -13,6 +13,20 @@ const TEXT: [Decode; 4] = [percent, form, escape, entity];
 /// Where the groups of four characters begin is unknown.
 const BASE64: [Decode; 4] = [base64::<0>, base64::<1>, base64::<2>, base64::<3>];
 
+/// Between a name and its value there are at most this many characters, such as `": "`.
+const GAP: usize = 8;
+const IN_GAP: &[u8] = b" \t\r\n\"'\\:=>[({";
+
+/// A text to look for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Wanted<'a> {
+    /// The name that it was found under.
+    pub(super) name: &'a str,
+    pub(super) value: &'a str,
+    /// Whether it counts only under its name.
+    pub(super) is_short: bool,
+}
+
 /// A decoded text.
 struct View {
     bytes: Vec<u8>,
@@ -22,14 +36,44 @@ struct View {
 
 /// Returns the places of `wanted` in a text, however it is encoded there: with percent signs, as a form, in JSON or XML, as
 /// base64, and in combinations of these.
-pub(super) fn places<'a>(text: &[u8], wanted: &'a [String]) -> Vec<(usize, usize, &'a str)> {
+pub(super) fn places<'a>(text: &[u8], wanted: &[Wanted<'a>]) -> Vec<(usize, usize, Wanted<'a>)> {
     let mut found = Vec::new();
     for view in views(text) {
         for one in wanted {
-            found.extend(view.find(one).map(|(start, end)| (start, end, &**one)));
+            let at = view.find(one.value);
+            let at = at.filter(|at| !one.is_short || is_under(&view.bytes, *at, one));
+            let place = |at: usize| (view.places[at].0, view.places[at + one.value.len() - 1].1);
+            found.extend(at.map(place).map(|(start, end)| (start, end, *one)));
         }
     }
     found
+}
+
+/// Whether a value stands under its name, as in `name=value`, `"name": "value"` and `<name a="b"><![CDATA[value]]></name>`.
+fn is_under(text: &[u8], at: usize, wanted: &Wanted<'_>) -> bool {
+    let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || !byte.is_ascii();
+    let (before, after) = (&text[..at], &text[at + wanted.value.len()..]);
+    let before = before.strip_suffix(b"<![CDATA[").unwrap_or(before);
+    let gap = before.iter().rev().take(GAP);
+    let gap = gap.take_while(|byte| IN_GAP.contains(byte)).count();
+    // The attributes of an element.
+    let tag = before.trim_ascii_end().strip_suffix(b">");
+    let begin = tag.and_then(|tag| tag.iter().rposition(|byte| b"<>".contains(byte)));
+    let element = begin.map(|begin| &before[begin + 1..]);
+    let is_name = |text: &[u8]| {
+        let before = text.strip_suffix(wanted.name.as_bytes());
+        before.is_some_and(|before| {
+            let last = before.last();
+            !last.is_some_and(|byte| is_part(byte) || b"_-./".contains(byte))
+        })
+    };
+    let mut ends = before.len() - gap..before.len();
+    let is_element = |tag: &[u8]| {
+        let mut words = tag.split(|byte| byte.is_ascii_whitespace() || *byte == b'>');
+        words.next().is_some_and(is_name)
+    };
+    !after.first().is_some_and(is_part)
+        && (ends.any(|end| is_name(&before[..end])) || element.is_some_and(is_element))
 }
 
 /// Returns a text of XML as it is meant.
@@ -95,11 +139,11 @@ impl View {
         is_other.then_some(Self { bytes, places })
     }
 
-    fn find(&self, wanted: &str) -> impl Iterator<Item = (usize, usize)> {
-        let length = wanted.len().max(1);
-        let windows = self.bytes.windows(length).enumerate();
-        let found = windows.filter(|(_, window)| *window == wanted.as_bytes());
-        found.map(move |(at, _)| (self.places[at].0, self.places[at + length - 1].1))
+    /// Where a text begins; it is not empty.
+    fn find(&self, wanted: &str) -> impl Iterator<Item = usize> {
+        let windows = self.bytes.windows(wanted.len().max(1)).enumerate();
+        let found = windows.filter(move |(_, window)| *window == wanted.as_bytes());
+        found.map(|(at, _)| at)
     }
 }
 
@@ -204,6 +248,14 @@ fn sextet(byte: u8) -> Option<u32> {
 mod tests {
     use super::*;
 
+    fn wanted(value: &str) -> [Wanted<'_>; 1] {
+        [Wanted {
+            name: "pin",
+            value,
+            is_short: value.len() < 8,
+        }]
+    }
+
     const SECRET: &str = "a~b*c!d/é\"\\ <&\n🔑";
 
     #[test]
@@ -235,18 +287,59 @@ mod tests {
             &format!("/path/{}", base64[1]),
             &http_double::percent_encoded(&standard),
         ] {
-            let wanted = [SECRET.to_owned()];
-            assert!(!places(text.as_bytes(), &wanted).is_empty(), "{text}");
+            assert!(
+                !places(text.as_bytes(), &wanted(SECRET)).is_empty(),
+                "{text}"
+            );
         }
-        let wanted = [SECRET.to_owned()];
-        assert!(places(b"%a~b*c!d/ \\u12 & &#; \\", &wanted).is_empty());
+        assert!(places(b"%a~b*c!d/ \\u12 & &#; \\", &wanted(SECRET)).is_empty());
     }
 
     #[test]
     fn a_place_is_that_in_the_text() {
-        let wanted = ["a b\"c".to_owned()];
-        let text = br#"x=1&y=a+b%22c&z=2"#;
-        let found = places(text, &wanted);
-        assert_eq!(found, [(6, 13, "a b\"c")]);
+        let text = br#"x=1&y=a+b%22c&pin=2"#;
+        let mut all = wanted("a b\"c");
+        all[0].is_short = false;
+        let found = places(text, &all);
+        assert_eq!(found, [(6, 13, all[0])]);
+        let found = places(text, &wanted("2"));
+        assert!(found.iter().all(|place| (place.0, place.1) == (18, 19)));
+        assert!(!found.is_empty());
+    }
+
+    #[test]
+    fn a_short_text_is_found_under_its_name() {
+        for text in [
+            "pin=12a4&x=1",
+            "x=1&pin=%31%32a%34",
+            "{\"pin\": \"12a4\"}",
+            "{\"x\":\"{\\\"pin\\\":[\\\"12a4\\\"]}\"}",
+            "<pin>12a4</pin>",
+            "<s:pin a=\"b\">\n  12a4\n</s:pin>",
+            "<pin><![CDATA[12a4]]></pin>",
+            "Server=a;Pin=b;pin = '12a4'",
+        ] {
+            assert!(
+                !places(text.as_bytes(), &wanted("12a4")).is_empty(),
+                "{text}"
+            );
+        }
+        for text in [
+            "spin=12a4",
+            "my-pin=12a4",
+            "pin=12a45",
+            "pin=x12a4",
+            "pin=0&year=12a4",
+            "<pin>0</pin><year>12a4</year>",
+            "<pin>0</pin>12a4",
+            "pin=&12a4=",
+            "<year pin=\"0\">12a4</year>",
+            "12a4",
+        ] {
+            assert!(
+                places(text.as_bytes(), &wanted("12a4")).is_empty(),
+                "{text}"
+            );
+        }
     }
 }

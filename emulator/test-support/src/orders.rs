@@ -6,6 +6,7 @@ use reqwest::multipart::{Form, Part};
 use sailor::{jiff::Timestamp, oauth2::OAuth2, prelude::*};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use std::time::Duration;
 
 /// Its component.json.
 pub const COMPONENT_JSON: &str = r#"{
@@ -39,6 +40,8 @@ struct Order {
     uploads: bool,
     /// The host of a request by a client that trusts the system's certificates only.
     own_client: Option<String>,
+    /// The address of a request that is given up before its response comes.
+    gives_up: Option<String>,
 }
 
 async fn order(message: Message<Order>, cx: Context<Config, Value>) -> anyhow::Result<()> {
@@ -56,13 +59,20 @@ async fn order(message: Message<Order>, cx: Context<Config, Value>) -> anyhow::R
     let echo: Value = cx.oauth().post("/echo").form(&form).send_json().await?;
     if message.body.uploads {
         let key = cx.config.api_key.clone();
+        let (source, at) = (cx.config.sample_url.clone(), now.clone());
         let form = move || {
             let picture = Part::bytes(&b"\x89PNG\xff\r\n"[..]).file_name("a.png");
             Form::new()
                 .text("api_key", key.clone())
+                .text("source", source.clone())
+                .text("at", at.clone())
                 .part("picture", picture)
         };
         let _: Value = cx.oauth().post("/echo").multipart(form).send_json().await?;
+    }
+    if let Some(url) = &message.body.gives_up {
+        let request = cx.http().get(url).timeout(Duration::from_millis(100));
+        anyhow::ensure!(request.send().await.is_err(), "it has a response");
     }
     if let Some(host) = &message.body.own_client {
         let own = reqwest::Client::new().get(format!("https://{host}/"));

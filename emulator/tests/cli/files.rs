@@ -1,6 +1,6 @@
 //! The command line, and the files that it names.
 
-use crate::{emulator, folder, run};
+use crate::{command, emulator, folder, run};
 use serde_json::{Value, json};
 use std::{
     fs,
@@ -118,6 +118,35 @@ fn the_url_placeholder_is_replaced_in_files_and_environment() {
         "{output}"
     );
     assert!(output.contains("more=b elasticio=."), "{output}");
+}
+
+/// The platform's variables of the shell do not reach the component, so they do not count more than `.env` either.
+#[test]
+fn a_variable_in_the_file_counts_if_that_of_the_shell_does_not() {
+    let folder = folder(&[]);
+    let lines = "ELASTICIO_EXTRA=file\nEXTRA=file\nBOTH=$ELASTICIO_EXTRA-$EXTRA\n";
+    fs::write(folder.path().join(".env"), lines).unwrap();
+    let script = "echo found=$ELASTICIO_EXTRA,$EXTRA,$BOTH.";
+    let arguments = [
+        "service",
+        "verifyCredentials",
+        "--",
+        "sh",
+        "-c",
+        script,
+        "{METHOD}",
+    ];
+    let mut command = command(folder.path(), arguments);
+    command
+        .env("ELASTICIO_EXTRA", "shell")
+        .env("EXTRA", "shell");
+    let outcome = test_support::run(&mut command);
+    assert!(
+        outcome.stdout.contains("found=file,shell,file-shell."),
+        "{}{}",
+        outcome.stdout,
+        outcome.stderr
+    );
 }
 
 #[test]

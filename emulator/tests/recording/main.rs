@@ -34,7 +34,7 @@ impl Files {
     }
 
     fn recording(&self) -> PathBuf {
-        self.0.path().join("recording.json")
+        self.0.path().join("recordings/recording.json")
     }
 
     fn record(&self, arguments: &[&str]) -> Outcome {
@@ -54,7 +54,9 @@ impl Files {
             "--message",
             "message.json",
         ]);
-        command.args(["--record", "recording.json"]).args(arguments);
+        command
+            .args(["--record", "recordings/recording.json"])
+            .args(arguments);
         command.arg("--").arg(component);
         test_support::run(&mut command)
     }
@@ -164,7 +166,8 @@ fn a_client_that_does_not_trust_the_proxy_is_told_of() {
             Files::new(&json!({"name": "Ada", "own_client": "api.example", "fails": fails}));
         let outcome = files.record(&[]);
         assert_eq!(outcome.status, 1, "{}", outcome.stdout);
-        let told = outcome.stdout.lines().last().unwrap();
+        let mut lines = outcome.stdout.lines();
+        let told = lines.find(|line| line.contains("is not written")).unwrap();
         for text in [
             "recording.json is not written: ",
             "TLS to api.example failed: a client of the component does not trust",
@@ -172,7 +175,12 @@ fn a_client_that_does_not_trust_the_proxy_is_told_of() {
         ] {
             assert!(told.contains(text), "{told}");
         }
-        assert_eq!(told.contains("not acknowledged"), fails, "{told}");
+        assert_eq!(told.contains("the run did not succeed"), fails, "{told}");
+        assert!(
+            lines.any(|line| line.contains("FAILED")),
+            "{}",
+            outcome.stdout
+        );
         assert!(!files.recording().exists());
     }
 }
@@ -218,6 +226,33 @@ fn a_run_that_is_not_good_is_not_recorded() {
         "{}",
         outcome.stdout
     );
+    assert!(!files.recording().exists());
+}
+
+#[test]
+fn a_recording_that_cannot_be_written_is_a_failure() {
+    let files = Files::new(&json!({"name": "Ada"}));
+    fs::write(files.0.path().join("recordings"), "no folder").unwrap();
+    let outcome = files.record(&["--json"]);
+    assert_eq!(outcome.status, 1, "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("recording.json is not written"));
+    let last: Value = serde_json::from_str(outcome.stdout.lines().last().unwrap()).unwrap();
+    assert_eq!(
+        (&last["event"], &last["ok"]),
+        (&json!("result"), &json!(false))
+    );
+}
+
+/// The server never responds.
+#[test]
+fn a_request_that_is_given_up_cannot_be_recorded() {
+    let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/slow", server.local_addr().unwrap());
+    let files = Files::new(&json!({"name": "Ada", "gives_up": format!("{url}?x=1")}));
+    let outcome = files.record(&[]);
+    assert_eq!(outcome.status, 1);
+    let told = format!("the component did not wait for the response to GET {url}\n");
+    assert!(outcome.stdout.contains(&told), "{}", outcome.stdout);
     assert!(!files.recording().exists());
 }
 

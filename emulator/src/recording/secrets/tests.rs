@@ -32,6 +32,7 @@ fn secrets_are_found_in_addresses_forms_json_and_xml() {
     for (text, secret) in [
         ("https://a.test/x?key=0123456789&q=1", "0123456789"),
         ("https://user:pass%20word@a.test/x", "pass word"),
+        ("https://ada:l%6fve@a.test?x=1", "ada:love"),
         ("grant_type=x&code=abcdefgh", "abcdefgh"),
         (
             "client_secret=abcdefgh&redirect_uri=https://a.test/x",
@@ -69,9 +70,9 @@ fn a_secret_is_known_decoded_wherever_it_is_found() {
         let mut secrets = Secrets::default();
         secrets.collect(&json!(found));
         let mut value = json!([found, secret, {"json": json!({"x": secret}).to_string()}]);
-        assert!(secrets.is_in(&value), "{found}");
+        assert!(secrets.left_in(&value).is_some(), "{found}");
         secrets.replace(&mut value);
-        assert!(!secrets.is_in(&value), "{value}");
+        assert_eq!(secrets.left_in(&value), None, "{value}");
         assert_eq!(value[1], "secret-1", "{value}");
     }
 }
@@ -93,11 +94,36 @@ fn a_secret_with_line_breaks_is_replaced_also_in_json_in_a_text() {
 #[test]
 fn a_secret_in_the_name_of_a_member_is_seen() {
     let mut secrets = Secrets::default();
-    secrets.add("p&ss\"word");
+    secrets.add("door", "p&ss\"word");
+    let told = Some("the value of `door` is in the name of a member of /0".to_owned());
     for name in ["p&ss\"word", "p%26ss%22word", "p&amp;ss&quot;word"] {
-        assert!(secrets.is_in(&json!([{name: 1}])), "{name}");
+        assert_eq!(secrets.left_in(&json!([{name: 1}])), told, "{name}");
     }
-    assert!(!secrets.is_in(&json!([{"word": "p&ss"}])));
+    assert_eq!(secrets.left_in(&json!([{"word": "p&ss"}])), None);
+    secrets.add("pin", "12a4");
+    let text = json!({"a": "{\"pin\":[\"0\",\"12a4\"],\"x\":1.10}"});
+    let told = Some("the value of `pin` is at /a".to_owned());
+    assert_eq!(secrets.left_in(&text), told);
+}
+
+/// What looks like a placeholder, and what is also the name of a member, is no reason to write nothing.
+#[test]
+fn a_password_may_be_any_word() {
+    for password in ["secret-1", "secret-2", "password", "accessToken"] {
+        let value = json!({"password": password, "accessToken": "0123456789", "n": "secret-3"});
+        let mut secrets = Secrets::default();
+        secrets.collect(&value);
+        let mut written = value.clone();
+        secrets.look_at(&value);
+        secrets.replace(&mut written);
+        assert_eq!(secrets.left_in(&written), None, "{written}");
+        assert_ne!(written["password"], password);
+        assert_ne!(written["password"], written["n"]);
+    }
+}
+
+fn values(secrets: &Secrets) -> Vec<&str> {
+    secrets.known.keys().map(String::as_str).collect()
 }
 
 #[test]
@@ -106,7 +132,7 @@ fn attributes_of_a_cookie_are_no_secrets() {
     let cookie = "sid=abcdefgh; Domain=api.example.com; Expires=Wed, 21 Oct 2026 07:28:00 GMT; SameSite=Strict";
     secrets.collect_header("set-cookie", cookie);
     secrets.collect_header("cookie", "a=12345678; b=87654321");
-    assert_eq!(secrets.known, ["abcdefgh", "12345678", "87654321"]);
+    assert_eq!(values(&secrets), ["12345678", "87654321", "abcdefgh"]);
 }
 
 #[test]
@@ -121,8 +147,107 @@ fn the_descriptor_says_which_fields_are_secret() {
     let mut secrets = Secrets::default();
     secrets.collect_fields(&descriptor, &configuration);
     secrets.collect_configuration(&json!({"appKey": "app-key-1", "name": "Ada Lovelace"}));
-    secrets.known.sort();
-    assert_eq!(secrets.known, ["12345678", "app-key-1", "open sesame"]);
+    assert_eq!(values(&secrets), ["12345678", "app-key-1", "open sesame"]);
+}
+
+/// Wherever it is entered, and in any other place under the same name.
+#[test]
+fn a_short_entry_is_replaced_under_its_name() {
+    let descriptor =
+        json!({"credentials": {"fields": {"door": {"viewClass": "PasswordFieldView"}}}});
+    let configuration = json!({"door": "a1b2", "code": "1234567", "floor": "a1b2"});
+    let mut secrets = Secrets::default();
+    secrets.collect_fields(&descriptor, &configuration);
+    secrets.collect_configuration(&configuration);
+    secrets.collect_header("x-acme-key", "abc123");
+    let mut value = json!({
+        "config": configuration, "headers": {"x-acme-key": ["abc123"], "x-acme-id": ["abc123"]},
+        "form": "door=%61%31b2&floor=a1b2", "xml": "<r><door a='b'>a1b2</door><![CDATA[a1b2]]></r>",
+        "json": "{\"n\":1.10,\"door\": \"a1b2\",\"code\":\"1234567\"}",
+    });
+    secrets.look_at(&value);
+    secrets.replace(&mut value);
+    let expected = json!({
+        "config": {"door": "secret-2", "code": "secret-1", "floor": "a1b2"},
+        "headers": {"x-acme-key": ["secret-3"], "x-acme-id": ["abc123"]},
+        "form": "door=secret-2&floor=a1b2", "xml": "<r><door a='b'>secret-2</door><![CDATA[a1b2]]></r>",
+        "json": "{\"n\":1.10,\"door\": \"secret-2\",\"code\":\"secret-1\"}",
+    });
+    assert_eq!(value, expected);
+    assert_eq!(secrets.left_in(&value), None);
+}
+
+/// Below such a name, other members stay.
+#[test]
+fn the_members_of_a_field_are_secret_by_their_names() {
+    const GENERATED: &str = "R03J8XKQ2M7VZT9B4W6NYCDHF5GLPSA1";
+    let configuration = json!({
+        "auth": {
+            "type": "basic", "scheme": "client_credentials", "tokenUri": "https://login.test/token", "key": "acme-key-1",
+            "value": GENERATED, "page": format!("https://login.test/{GENERATED}"),
+        },
+        "authorizationMode": "basic", "authentication": "oauth2", "passwordRequired": "false",
+        "accessTokenExpiration": "2026-01-31T08:00:00Z", "tokens": ["only-a-token"],
+    });
+    let mut secrets = Secrets::default();
+    secrets.collect_configuration(&configuration);
+    secrets.collect_header("x-ratelimit-remaining-tokens", "39998");
+    secrets.collect(&json!("max_tokens=1000&requested_token_use=on_behalf_of"));
+    assert_eq!(values(&secrets), [GENERATED, "acme-key-1", "only-a-token"]);
+    assert!(secrets.short.is_empty(), "{:?}", secrets.short);
+}
+
+/// Each in a body that is no text too: what is found there is a reason to write nothing.
+#[test]
+fn secrets_are_found_in_settings_and_in_bytes() {
+    for (text, secret) in [
+        (
+            "DefaultEndpointsProtocol=https;AccountName=acm\u{e9};AccountKey=abcd+efgh==;EndpointSuffix=core",
+            "abcd+efgh==",
+        ),
+        (
+            "Server=tcp:db.t\u{e9}st,1433;User Id=ada;Password=open sesame;",
+            "open sesame",
+        ),
+        ("us\u{e9}r=ada\nsmtp_pwd=open+sesame\n", "open+sesame"),
+        (
+            "Password=\"open&sesame\";Server=db.t\u{e9}st",
+            "open&sesame",
+        ),
+        (
+            "{\"url\":\"https://t\u{e9}st/?x=1\",\"userPwd\":\"open sesame\"}",
+            "open sesame",
+        ),
+        (
+            "s\u{e9}\u{e9} https://a.test and https://ada:open-sesame@b.test",
+            "open-sesame",
+        ),
+        (
+            "<a><b c=\"\u{e9}\"/>\n<password x=\"\"><![CDATA[<open> & sesame]]></password></a>",
+            "<open> & sesame",
+        ),
+        ("<password>open-s\u{e9}same</password>", "open-s\u{e9}same"),
+    ] {
+        let latin: Vec<u8> = text.chars().map(|c| c as u8).collect();
+        let wide: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
+        for bytes in [text.as_bytes(), &latin, &wide] {
+            let mut secrets = Secrets::default();
+            let body = Body::of(bytes);
+            assert_eq!(matches!(body, Body::Base64(_)), bytes != text.as_bytes());
+            secrets.collect_body(&Headers::new(), &body);
+            assert_eq!(values(&secrets), [secret], "{text}");
+            assert!(secrets.name_in(bytes).is_some(), "{text}");
+        }
+    }
+}
+
+#[test]
+fn an_address_ends_where_its_query_begins() {
+    let mut secrets = Secrets::default();
+    secrets.collect(&json!("https://a.test?user=ada.lovelace@example.org"));
+    secrets.collect(&json!("https://a.test#ada.lovelace@example.org"));
+    secrets.collect(&json!("Bearer realm=\"example\", error=\"invalid_token\""));
+    assert!(secrets.known.is_empty(), "{:?}", secrets.known);
 }
 
 #[test]
@@ -130,6 +255,7 @@ fn secrets_of_headers_are_found_although_they_are_short() {
     for (name, value, hidden) in [
         ("authorization", "Bearer abc1234", "Bearer abc1234"),
         ("authorization", "Bearer abcdefgh", "abcdefgh"),
+        ("authentication", "Bearer abcdefgh", "abcdefgh"),
         ("x-api-key", "open sesame", "open sesame"),
         ("cookie", "a=1; pin=1234", "pin=1234"),
         ("cookie", "session=abcdefgh; a=1", "abcdefgh"),
@@ -137,7 +263,7 @@ fn secrets_of_headers_are_found_although_they_are_short() {
         let mut secrets = Secrets::default();
         secrets.collect_header(name, value);
         assert!(
-            secrets.known.iter().any(|known| known == hidden),
+            values(&secrets).contains(&hidden),
             "{value}: {:?}",
             secrets.known
         );
@@ -148,19 +274,20 @@ fn secrets_of_headers_are_found_although_they_are_short() {
 fn variables_are_secret_unless_they_are_plain() {
     let mut secrets = Secrets::default();
     for plain in ["https://a.test/token", "1234567890", "true", "eu-west"] {
-        secrets.collect_variable(plain);
+        secrets.collect_variable("X", plain);
     }
     assert!(secrets.known.is_empty(), "{:?}", secrets.known);
-    secrets.collect_variable("3f9a0c-tenant");
-    secrets.collect_variable("https://a.test/?sig=abcdefghi");
-    assert_eq!(secrets.known, ["3f9a0c-tenant", "abcdefghi"]);
+    secrets.collect_variable("X", "3f9a0c-tenant");
+    secrets.collect_variable("X", "https://a.test/?sig=abcdefghi");
+    assert_eq!(values(&secrets), ["3f9a0c-tenant", "abcdefghi"]);
+    assert!(secrets.short.is_empty(), "{:?}", secrets.short);
 }
 
 #[test]
 fn a_short_secret_is_replaced_only_under_its_name() {
     let value = json!({"pin": "1234", "year": "1234", "url": "https://a.test/?key=12&year=12"});
     assert_eq!(
-        replaced(json!({}), value),
+        replaced(value.clone(), value),
         json!({"pin": "secret-1", "year": "1234", "url": "https://a.test/?key=secret-2&year=12"})
     );
 }
