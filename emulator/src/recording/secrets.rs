@@ -249,7 +249,7 @@ impl Secrets {
                 self.collect_text(text);
             }
             _ if of_parameter(&part.name) == Meaning::Other => {
-                self.collect_text(&characters(content))
+                self.collect_text(&characters(content));
             }
             _ => self.refuse(format!(
                 "the field `{}` of a multipart body may be a secret, and is no plain text",
