@@ -74,7 +74,14 @@ pub(super) fn of(page: &str, text: &str) -> Vec<Block> {
 }
 
 /// The programs whose commands in the text are checked.
-const PROGRAMS: [&str; 5] = ["emulator ", "component ", "cargo run ", "scripts/", ".ci/"];
+const PROGRAMS: [&str; 6] = [
+    "emulator ",
+    "component ",
+    "cargo doc ",
+    "cargo run ",
+    "scripts/",
+    ".ci/",
+];
 
 /// The commands between backticks, with their lines. What has something to fill in, or a choice, is no command.
 pub(super) fn commands_in_text(text: &str) -> Vec<(usize, String)> {

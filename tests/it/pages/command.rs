@@ -171,6 +171,11 @@ fn cargo(arguments: &[&str], page: &str) -> Result<(), String> {
     {
         return Err(format!("there is no package in {path}"));
     }
+    if let (Some(package), Some(example)) = (package, value(&["--example"]))
+        && !has_example(example)
+    {
+        return Err(format!("{package} has no example {example}"));
+    }
     match (*command, package, after) {
         ("run", Some("elasticio-emulator"), after) => emulator(after.unwrap_or_default(), page),
         ("run", _, Some(after)) => parse(&sailor::command_line(), after, page),
@@ -178,6 +183,13 @@ fn cargo(arguments: &[&str], page: &str) -> Result<(), String> {
         (command, _, _) if CARGO.contains(&command) => Ok(()),
         (command, _, _) => Err(format!("nothing checks the command `cargo {command}`")),
     }
+}
+
+/// Whether a package has an example of that name.
+fn has_example(name: &str) -> bool {
+    let endings = [".rs", "/main.rs"].map(|ending| format!("examples/{name}{ending}"));
+    let mut sources = files(".rs").into_iter();
+    sources.any(|(path, _)| endings.iter().any(|ending| path.ends_with(ending)))
 }
 
 /// The script exists, and its text has the options.

@@ -160,6 +160,10 @@ fn a_mistake_on_a_page_is_found() {
         ),
         (
             2,
+            "```sh\ncargo doc -p elasticio-emulator --example no-such\n```",
+        ),
+        (
+            2,
             "```sh\nemulator run -- cargo run -p no-such-package\n```",
         ),
         (
