@@ -87,7 +87,7 @@ enum Command {
     Logout(ConfigArg),
     /// Print a script that completes the commands and options of this binary in a shell.
     ///
-    /// It is for the name that the binary is called by, on PATH. For bash: source <(component completions bash)
+    /// The binary has to be on PATH, and the script completes it by the name of its file. For bash: source <(component completions bash)
     Completions {
         /// The shell.
         shell: Shell,

@@ -6,8 +6,10 @@
 
 use rustix::process::{Resource, getrlimit};
 use std::{
+    num::NonZero,
     path::{Path, PathBuf},
     sync::OnceLock,
+    thread::available_parallelism,
 };
 
 const MIB: usize = 1 << 20;
@@ -95,14 +97,19 @@ pub(crate) fn system_limit() -> Option<usize> {
         let container = memory_limit(|path| std::fs::read_to_string(path).ok());
         let process = [Resource::Data, Resource::As].map(|limit| getrlimit(limit).current);
         let process = process.into_iter().flatten().map(of_addresses);
+        // A limit of addresses promises no memory, so it can only lower what counts without it.
+        let process = process.filter(|limit| *limit < UNBOUNDED as u64);
         process.chain(container).min()
     });
     limit.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX))
 }
 
-/// What a limit of addresses leaves for memory. Stacks and buffers count there, also where they were never used.
+/// What a limit of addresses leaves for memory. Stacks and buffers count there, also where they were never used, and there is
+/// a worker with a stack for each processor.
 fn of_addresses(limit: u64) -> u64 {
-    limit / 4 * 3
+    const STACK: u64 = 2 << 20;
+    let workers = available_parallelism().map_or(1, NonZero::get) as u64;
+    limit.saturating_sub(STACK.saturating_mul(workers)) / 4 * 3
 }
 
 /// The smallest limit of the process's own group and the groups around it.

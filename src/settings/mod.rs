@@ -222,7 +222,7 @@ pub struct AmqpSettings {
     pub update_keys_key: Option<String>,
     /// `RABBITMQ_PREFETCH_SAILOR`: how many messages are processed at the same time.
     pub prefetch: u16,
-    /// `MEMORY_LIMIT` (our own), or the container's limit: what messages may take, which can lower the prefetch.
+    /// `MEMORY_LIMIT` (our own), or the system's limit: what messages may take, which can lower the prefetch.
     pub memory: MemoryShares,
     /// `AMQP_PERSISTENT_MESSAGES`.
     pub persistent: bool,

@@ -305,8 +305,9 @@ impl<G: Fn(&str) -> Option<String>> EnvReader<G> {
     fn checked_memory(&mut self) -> MemoryShares {
         let limit = self.text(&vars::MEMORY_LIMIT);
         if limit.is_some_and(|limit| parse_size(&limit).is_none()) {
-            self.warning(&vars::MEMORY_LIMIT,
-                "must be a number of megabytes, or have the unit M or G; using the container's limit",
+            self.warning(
+                &vars::MEMORY_LIMIT,
+                "must be a number of megabytes, or have the unit M or G; using the system's limit",
             );
         }
         self.memory()

@@ -89,7 +89,7 @@ impl AmqpThread {
 
     /// Returns a token that is cancelled when the thread ends, and connections with it.
     pub(super) fn stopped(&self) -> CancellationToken {
-        self.stop.clone()
+        self.stop.child_token()
     }
 
     /// Ends the thread and all connections that are still open.

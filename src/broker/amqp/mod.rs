@@ -15,8 +15,8 @@
 //! 3. [`Transport::settle`] sends the verdict on the handle's own channel, and the task confirms settlements.
 //!
 //! There are two connections, so that a broker that blocks publishing does not block settling. One task owns each of
-//! them and reconnects it. Publishing is on the AMQP thread, so that a module that computes does not keep back the events
-//! of others; consuming is on the workers. The adapter declares and binds nothing, except for the queues of
+//! them and reconnects it. All tasks but the consuming one are on the AMQP thread, so that a module that computes does not
+//! keep back the events of others. The adapter declares and binds nothing, except for the queues of
 //! [`BrokerLock`]. These have a third connection, which is open only while locks are used.
 
 mod attempt_error;

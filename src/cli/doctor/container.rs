@@ -1,4 +1,4 @@
-//! The limits of the container: memory, open files, CPU.
+//! The limits of the container and of the process: memory, open files, CPU.
 
 use super::finding::Finding;
 use crate::settings::{MemoryShares, container_cpus, system_limit};
@@ -30,16 +30,16 @@ fn memory(shares: MemoryShares, system: Option<usize>) -> Finding {
     match system {
         Some(system) if system < shares.limit => Finding::warning(
             "memory",
-            format!("{used}, but the container has only {} MiB", system / MIB),
-            "lower ELASTICIO_MEMORY_LIMIT, or the kernel kills the process before it slows down",
+            format!("{used}, but the system leaves only {} MiB", system / MIB),
+            "lower ELASTICIO_MEMORY_LIMIT, or the process is killed before it slows down",
         ),
         _ if shares.limit < LITTLE_MEMORY => {
-            Finding::warning("memory", used, "give the container at least 64 MiB")
+            Finding::warning("memory", used, "raise the memory limit to at least 64 MiB")
         }
         Some(_) => Finding::ok("memory", used),
         None => Finding::warning(
             "memory",
-            format!("{used}; the container has no limit that can be read"),
+            format!("{used}; the system has no limit that can be read"),
             "give the container a memory limit, or set ELASTICIO_MEMORY_LIMIT",
         ),
     }

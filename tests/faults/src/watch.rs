@@ -6,6 +6,7 @@ use crate::{
 };
 use futures_util::{StreamExt as _, stream::select_all};
 use lapin::{
+    Channel, Consumer,
     message::Delivery,
     options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions},
     types::FieldTable,
@@ -18,10 +19,17 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
-use tokio::{sync::watch, task::JoinHandle, time::sleep};
+use tokio::{
+    sync::watch,
+    task::JoinHandle,
+    time::{sleep, timeout},
+};
 
 /// How long to wait before connecting again.
 const PAUSE: Duration = Duration::from_millis(200);
+/// How long the broker may take to answer. A quorum queue that has just been recovered may never answer a consumer, and what is
+/// delivered from other queues to the same channel waits behind it.
+const RESPONSE: Duration = Duration::from_secs(3);
 /// Of how many events of a kind the contents are kept.
 const KEPT: usize = 5;
 /// How many events the broker sends ahead.
@@ -105,6 +113,23 @@ async fn read_always(
 async fn read(ports: &[u16], seen: &Mutex<Seen>, reads_output: bool) -> anyhow::Result<()> {
     let connection = queues::connect(ports).await?;
     let channel = connection.create_channel().await?;
+    let consumers = timeout(RESPONSE, consume(&channel, reads_output)).await??;
+    let consumers = consumers
+        .into_iter()
+        .map(|(queue, consumer)| consumer.map(move |delivery| (queue, delivery)));
+    let mut deliveries = select_all(consumers);
+    while let Some((queue, delivery)) = deliveries.next().await {
+        let delivery = delivery?;
+        add(&mut lock(seen), queue, &delivery);
+        delivery.acker.ack(BasicAckOptions::default()).await?;
+    }
+    Ok(())
+}
+
+async fn consume(
+    channel: &Channel,
+    reads_output: bool,
+) -> anyhow::Result<Vec<(&'static str, Consumer)>> {
     channel.basic_qos(AHEAD, BasicQosOptions::default()).await?;
     let mut consumers = Vec::new();
     for queue in [OUTPUT, ERRORS, SNAPSHOTS, COPIES] {
@@ -115,15 +140,9 @@ async fn read(ports: &[u16], seen: &Mutex<Seen>, reads_output: bool) -> anyhow::
         let consumer = channel
             .basic_consume(queue.into(), "".into(), options, none)
             .await?;
-        consumers.push(consumer.map(move |delivery| (queue, delivery)));
+        consumers.push((queue, consumer));
     }
-    let mut deliveries = select_all(consumers);
-    while let Some((queue, delivery)) = deliveries.next().await {
-        let delivery = delivery?;
-        add(&mut lock(seen), queue, &delivery);
-        delivery.acker.ack(BasicAckOptions::default()).await?;
-    }
-    Ok(())
+    Ok(consumers)
 }
 
 fn add(seen: &mut Seen, queue: &str, delivery: &Delivery) {

@@ -80,11 +80,7 @@ async fn after_a_permanent_broker_error_a_refresh_is_still_saved() {
             .unwrap();
     })
     .await;
-    // The clock stands still meanwhile: the broker refuses for a second of real time.
-    tokio::select! {
-        ended = &mut running => panic!("the process ended with an unsaved token: {ended:?}"),
-        () = engine.stopping.notified() => {}
-    }
+    while_running(&clock, &mut running, engine.stopping.notified()).await;
     while_running(&clock, &mut running, async {
         tokio::time::sleep(LONGER_THAN_ABANDONED * 4).await;
     })
