@@ -301,7 +301,8 @@ mod tests {
         let mut all = wanted("a b\"c");
         all[0].is_short = false;
         let found = places(text, &all);
-        assert_eq!(found, [(6, 13, all[0])]);
+        assert!(found.iter().all(|place| *place == (6, 13, all[0])));
+        assert!(!found.is_empty());
         let found = places(text, &wanted("2"));
         assert!(found.iter().all(|place| (place.0, place.1) == (18, 19)));
         assert!(!found.is_empty());

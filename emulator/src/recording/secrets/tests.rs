@@ -102,7 +102,7 @@ fn a_secret_in_the_name_of_a_member_is_seen() {
     assert_eq!(secrets.left_in(&json!([{"word": "p&ss"}])), None);
     secrets.add("pin", "12a4");
     let text = json!({"a": "{\"pin\":[\"0\",\"12a4\"],\"x\":1.10}"});
-    let told = Some("the value of `pin` is at /a".to_owned());
+    let told = Some("the value of `pin` is at /a/pin/1".to_owned());
     assert_eq!(secrets.left_in(&text), told);
 }
 
