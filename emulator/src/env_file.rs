@@ -1,6 +1,7 @@
 //! Files of variables: lines `NAME=VALUE`, with the rules that `.env` has for docker compose (compose-go, `dotenv` and `template`).
 //!
-//! No library has these rules, so they are written by hand.
+//! Octal escapes such as `\007` are not known here, and a line with a name alone is an error. No library has these rules, so they are
+//! written by hand.
 
 use crate::input::InputError;
 use std::{fs, path::Path};
@@ -8,8 +9,8 @@ use std::{fs, path::Path};
 /// Tells the value of a variable.
 type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
 
-/// Reads the variables, in order. A name in a value is first looked up in `shell`, and then above it in the file. An error names
-/// no value.
+/// Reads the variables, in order. A name in a value is first looked up in `shell`, and then above it in the file. An error
+/// names no value; that of `${NAME:?why}` has the name and the reason.
 pub(crate) fn read(path: &Path, shell: Lookup<'_>) -> Result<Vec<(String, String)>, InputError> {
     let cannot = |why: &str| {
         let path = path.display();
@@ -30,9 +31,11 @@ pub(crate) fn read(path: &Path, shell: Lookup<'_>) -> Result<Vec<(String, String
             let above = || pairs.iter().rfind(|(known, _)| known == name);
             shell(name).or_else(|| above().map(|(_, value)| value.clone()))
         };
-        let line = 1 + text[..text.len() - rest.len()].matches('\n').count();
         let found = variable(rest, &known);
-        let (pair, after) = found.map_err(|why| cannot(&format!("line {line}{why}")))?;
+        let (pair, after) = found.map_err(|why| {
+            let line = 1 + text[..text.len() - rest.len()].matches('\n').count();
+            cannot(&format!("line {line}{why}"))
+        })?;
         pairs.push(pair);
         rest = after.trim_start();
     }
@@ -51,8 +54,10 @@ fn variable<'a>(text: &'a str, known: Lookup<'_>) -> Result<((String, String), &
     let is_blank = |c: char| c != '\n' && c.is_whitespace();
     let begin = value.trim_start_matches(is_blank);
     let Some(quote) = begin.chars().next().filter(|c| ['"', '\''].contains(c)) else {
-        let (line, after) = cut(value, '\n');
-        let value = expanded(without_comment(line).trim(), known).map_err(wrong)?;
+        let (line, after) = cut(begin, '\n');
+        // A comment begins with `#` after a space.
+        let value = line.split(" #").next().unwrap_or_default().trim_end();
+        let value = expanded(value, known).map_err(wrong)?;
         return Ok(((name.to_owned(), value), after));
     };
     let inside = unquoted(&begin[1..], quote);
@@ -79,13 +84,6 @@ fn without_export(name: &str) -> &str {
 fn is_name(name: &str) -> bool {
     let is_allowed = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
     name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') && name.chars().all(is_allowed)
-}
-
-/// A comment begins with `#` after a blank.
-fn without_comment(line: &str) -> &str {
-    let is_comment = |(at, _): &(usize, &str)| line[..*at].ends_with(char::is_whitespace);
-    let comment = line.match_indices('#').find(is_comment);
-    &line[..comment.map_or(line.len(), |(at, _)| at)]
 }
 
 /// Returns what stands before the closing quote, without its escapes, and what comes after it.
@@ -143,18 +141,23 @@ fn expanded(text: &str, known: Lookup<'_>) -> Result<String, String> {
 /// What `NAME` in braces becomes, or `NAME:-other` and the like. With the colon, an empty value counts as none.
 fn replaced(inside: &str, known: Lookup<'_>) -> Result<String, String> {
     let (name, rule) = leading_name(inside);
-    let (value, rule) = match rule.strip_prefix(':') {
-        Some(rule) if !rule.is_empty() => (known(name).filter(|value| !value.is_empty()), rule),
-        _ => (known(name), rule),
-    };
+    let without_colon = rule.strip_prefix(':').filter(|rule| !rule.is_empty());
+    let has_colon = without_colon.is_some();
+    let value = known(name).filter(|value| !has_colon || !value.is_empty());
+    let rule = without_colon.unwrap_or(rule);
     let (operator, other) = rule.split_at(rule.chars().next().map_or(0, char::len_utf8));
     match (operator, value) {
         _ if name.is_empty() => Err("has a `${` without a name".to_owned()),
         ("" | "-" | "?", Some(value)) => Ok(value),
         ("", None) | ("+", None) => Ok(String::new()),
         ("-", None) | ("+", Some(_)) => expanded(other, known),
-        ("?", None) => Err(format!("needs {name}, which is not set. {other}")),
-        _ => Err(format!("has `${{{name}` with something unknown after it")),
+        ("?", None) => {
+            let or_empty = if has_colon { " or empty" } else { "" };
+            let why = format!("needs {name}, which is not set{or_empty}. {other}");
+            Err(why.trim_end_matches(". ").to_owned())
+        }
+        // What seems to be a name may be a part of a password.
+        _ => Err("has something unknown after the name in a `${…}`".to_owned()),
     }
 }
 
@@ -209,10 +212,12 @@ mod tests {
             ("export A=b c", "b c"),
             ("\texport\tA=b", "b"),
             ("A=VAL # comment", "VAL"),
-            ("A=two words\t# comment", "two words"),
+            ("A=two words # comment", "two words"),
+            ("A=two\t# words", "two\t# words"),
             ("A=VAL# not a comment", "VAL# not a comment"),
             ("A=#ff0000", "#ff0000"),
-            ("A= # comment", ""),
+            ("A= # no comment", "# no comment"),
+            ("A=\t#a #comment", "#a"),
             ("A=", ""),
             ("A=it's a \"word\"", "it's a \"word\""),
             (r"A=C:\new folder\x", r"C:\new folder\x"),
@@ -299,19 +304,32 @@ mod tests {
             ),
             (
                 "NAME=${X!top-secret}",
-                "line 1: NAME has `${X` with something unknown after it",
+                "line 1: NAME has something unknown after the name in a `${…}`",
+            ),
+            (
+                "NAME=${topsecret!}",
+                "line 1: NAME has something unknown after the name in a `${…}`",
             ),
             (
                 "NAME=${X:}top-secret",
-                "line 1: NAME has `${X` with something unknown after it",
+                "line 1: NAME has something unknown after the name in a `${…}`",
             ),
             (
                 "NAME=top-secret ${X:?set it}",
+                "line 1: NAME needs X, which is not set or empty. set it",
+            ),
+            (
+                "X=\n\nNAME=${X:?}",
+                "line 3: NAME needs X, which is not set or empty",
+            ),
+            (
+                "NAME=${X?set it}",
                 "line 1: NAME needs X, which is not set. set it",
             ),
+            ("NAME=${X?}", "line 1: NAME needs X, which is not set"),
         ] {
             let error = file(text).unwrap_err().to_string();
-            assert!(error.contains(place), "{error}");
+            assert!(error.ends_with(place), "{error}");
             assert!(
                 !error.contains("secret") && !error.contains("top"),
                 "{error}"

@@ -173,11 +173,32 @@ impl fmt::Debug for RecordedCall {
 /// An `Authorization` header as text: Basic credentials decoded to `user:password`, anything else unchanged.
 #[must_use]
 pub fn authorization_text(value: &HeaderValue) -> String {
-    let basic = value.as_bytes().strip_prefix(b"Basic ");
-    let decoded = basic.and_then(|base64| {
+    let basic = value.as_bytes().split_at_checked(b"Basic ".len());
+    let basic = basic.filter(|(scheme, _)| scheme.eq_ignore_ascii_case(b"Basic "));
+    let decoded = basic.and_then(|(_, base64)| {
         base64_simd::STANDARD
             .decode_to_vec(base64.trim_ascii())
             .ok()
     });
     String::from_utf8_lossy(decoded.as_deref().unwrap_or(value.as_bytes())).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_scheme_of_basic_credentials_may_have_any_case() {
+        for (header, text) in [
+            ("Basic YTpi", "a:b"),
+            ("basic YTpi", "a:b"),
+            ("BASIC  YTpi", "a:b"),
+            ("Bearer YTpi", "Bearer YTpi"),
+            ("basic ?", "basic ?"),
+            ("Basic", "Basic"),
+        ] {
+            let value = HeaderValue::from_static(header);
+            assert_eq!(authorization_text(&value), text);
+        }
+    }
 }

@@ -3,7 +3,7 @@
 //! Three things differ by nature and count as equal: UUIDs that a run makes itself, times that are as far from the moment of
 //! their run, such as the end of a new token, and a secret that the component has from elsewhere. What comes from the message, the
 //! configuration, the snapshot or a response is the same in both runs, so it is compared as it is. That also holds for a number
-//! that looks like a time.
+//! that looks like a time, and for the placeholder of a secret that is a number.
 
 use super::{
     Exchange,
@@ -193,7 +193,7 @@ impl Runs {
         // A response can have the very time that the component makes. Then only the time's distance from its run tells whose it is;
         // it tells nothing about other times when the runs are close.
         let can_be_own = |distance: i64| {
-            self.seconds_between().abs() > 2 * TOLERANCE_OF_DATES || distance.abs() <= TOLERANCE
+            self.seconds_between().abs() > 2 * TOLERANCE_OF_DATES || distance.abs() <= tolerance
         };
         is_time
             && form == Form::of(now)

@@ -57,15 +57,20 @@ impl Forwarder {
         lock(&self.exchanges)
     }
 
+    /// Why the exchanges of a good run are not all that the component did.
     pub(super) fn problem(&self) -> Option<String> {
-        let problem = lock(&self.problem).clone();
-        problem.or_else(|| {
-            let waiting = lock(&self.waiting);
-            let request = waiting.first()?;
-            Some(format!(
-                "the component did not wait for the response to {request}"
-            ))
-        })
+        self.noted_or(|request| format!("the component did not wait for the response to {request}"))
+    }
+
+    /// The same of a run that failed: its end may be why a request has no response.
+    pub(super) fn problem_of_failed(&self) -> Option<String> {
+        self.noted_or(|request| format!("{request} had no response yet"))
+    }
+
+    /// What was noted, or what there is to say of the first request without a response.
+    fn noted_or(&self, waiting: impl FnOnce(&str) -> String) -> Option<String> {
+        let noted = lock(&self.problem).clone();
+        noted.or_else(|| lock(&self.waiting).first().map(|request| waiting(request)))
     }
 
     /// The first problem is told: others can be its consequences.

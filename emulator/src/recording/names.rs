@@ -92,7 +92,7 @@ const HARMLESS_ENDS: [&str; 25] = [
 ];
 /// What a name ends with whose value can be the name of a secret, such as `tokenField`.
 const ENDS_FOR_NAMES: [&str; 4] = ["field", "header", "param", "parameter"];
-/// What is in the names of headers that tell how many requests are left.
+/// What is in names, mostly of headers, that only tell how much may still be asked for, such as `x-ratelimit-remaining-tokens`.
 const OF_LIMITS: &str = "ratelimit";
 
 /// Keys that open nothing, whatever they look like.
@@ -168,6 +168,12 @@ pub(super) fn is_harmless(name: &str, value: &str) -> bool {
     is_count || is_for_names && is_word && is_secret_parameter(value)
 }
 
+/// Whether a value is one of the words that names of secrets have, so that it is found in names.
+pub(super) fn is_part_of_names(value: &str) -> bool {
+    let mut letters = value.chars();
+    letters.all(|c| c.is_ascii_alphabetic() || "_-".contains(c)) && PARTS.contains(&&*plain(value))
+}
+
 /// Whether a number in a member of this name is a secret: the name ends with what holds one. `tokenCount`, `max_tokens` and
 /// `passwordAge` only measure something.
 pub(super) fn is_secret_number(name: &str) -> bool {
@@ -185,8 +191,13 @@ pub(super) fn is_typed(name: &str) -> bool {
 fn is_secret(name: &str, plain: &str) -> bool {
     name != OF_PLATFORM
         && !plain.contains(OF_LIMITS)
-        && !HARMLESS_ENDS.iter().any(|end| plain.ends_with(end))
+        && !is_harmless_end(plain)
         && (NAMES.contains(&plain) || PARTS.iter().any(|part| plain.contains(part)))
+}
+
+/// `account` ends like `count`, and is none.
+fn is_harmless_end(plain: &str) -> bool {
+    HARMLESS_ENDS.iter().any(|end| plain.ends_with(end)) && !plain.ends_with("account")
 }
 
 /// Such as `key`, `accountKey`, `key2` and `keys`.
@@ -224,6 +235,7 @@ mod tests {
             "pat",
             "userPwd",
             "smtp_pwd",
+            "credentials_service_account",
         ] {
             assert_eq!(of_member(name), Meaning::Secret, "{name}");
         }
@@ -244,6 +256,7 @@ mod tests {
             "requested_token_use",
             "accessTokenExpiration",
             "x-ratelimit-reset-tokens",
+            "token_count",
         ] {
             assert_eq!(of_member(name), Meaning::Other, "{name}");
         }

@@ -146,13 +146,13 @@ impl Recorder {
     pub(crate) fn finish(mut self, ok: bool, local: &LocalPlatform) -> Result<String, String> {
         let path = self.path.display().to_string();
         let not = |why: &str| Err(format!("{path} is not written: {why}"));
-        let seen = self.forwarder.problem();
         if !ok {
+            let seen = self.forwarder.problem_of_failed();
             let hints = seen.into_iter().chain(self.forwarder.hints());
             let all: Vec<_> = std::iter::once(FAILED.to_owned()).chain(hints).collect();
             return not(&all.join("; "));
         }
-        let problem = self.problem.take().or(seen);
+        let problem = self.problem.take().or_else(|| self.forwarder.problem());
         if let Some(problem) = problem {
             return not(&problem);
         }

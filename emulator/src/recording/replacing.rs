@@ -8,11 +8,14 @@ use super::{
     exchanges::{Exchange, Headers, content_type},
     multipart::{self, Part},
     names::is_secret_parameter,
-    secrets::{Secrets, without_zeros},
+    secrets::{Secrets, json_in, without_zeros},
     views::{self, Wanted},
 };
 use serde_json::Value;
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet},
+};
 
 /// The digits of a placeholder that is a number: there are enough of them for a thousand, and they fit where the secret did.
 const DIGITS: std::ops::RangeInclusive<usize> = 4..=19;
@@ -28,12 +31,12 @@ pub(super) struct Placeholders {
 }
 
 impl Secrets {
-    fn placeholder(&mut self, secret: &str) -> String {
+    fn placeholder(&self, secret: &str) -> String {
         let Placeholders {
             given,
             numbers,
             recorded,
-        } = &mut self.placeholders;
+        } = &mut *self.placeholders.borrow_mut();
         if let Some(given) = given.get(secret) {
             return given.clone();
         }
@@ -70,7 +73,7 @@ impl Secrets {
 
     /// Looks at everything that is recorded, before anything is replaced: what is a number anywhere gets a number.
     pub(super) fn look_at(&mut self, recording: &Value) {
-        self.placeholders.recorded = recording.to_string();
+        self.placeholders.get_mut().recorded = recording.to_string();
         self.find_numbers("", recording);
     }
 
@@ -79,7 +82,7 @@ impl Secrets {
             Value::Number(number) => {
                 let text = number.to_string();
                 if self.known.contains_key(&text) || self.is_short(name, value) {
-                    self.placeholders.numbers.insert(text);
+                    self.placeholders.get_mut().numbers.insert(text);
                 }
             }
             Value::Array(items) => items.iter().for_each(|item| self.find_numbers(name, item)),
@@ -89,68 +92,70 @@ impl Secrets {
             }
             // A JSON text in a text.
             Value::String(text) => {
-                if let Ok(value @ (Value::Object(_) | Value::Array(_))) = serde_json::from_str(text)
-                {
-                    self.find_numbers("", &value);
-                }
+                json_in(text).for_each(|value| self.find_numbers("", &value));
             }
             _ => {}
         }
     }
 
     /// Replaces secrets in the text parts of multipart bodies. Other parts stay as they are.
-    pub(super) fn replace_parts(&mut self, exchange: &mut Exchange) {
+    pub(super) fn replace_parts(&self, exchange: &mut Exchange) {
         let Exchange { request, response } = exchange;
         self.replace_in_body(&request.headers, &mut request.body);
         self.replace_in_body(&response.headers, &mut response.body);
     }
 
-    fn replace_in_body(&mut self, headers: &Headers, body: &mut Body) {
+    fn replace_in_body(&self, headers: &Headers, body: &mut Body) {
         let content_type = content_type(headers);
         if multipart::is_multipart(content_type)
             && let Some(bytes) = body.bytes()
         {
-            *body = Body::of(&self.with_parts_replaced(content_type, &bytes));
+            *body = Body::of(&self.with_parts_replaced(content_type, &bytes, &self.wanted()));
         }
     }
 
-    fn with_parts_replaced(&mut self, content_type: &str, body: &[u8]) -> Vec<u8> {
+    fn with_parts_replaced(
+        &self,
+        content_type: &str,
+        body: &[u8],
+        wanted: &[Wanted<'_>],
+    ) -> Vec<u8> {
         let boundary = multipart::boundary(content_type);
         let parts = boundary.and_then(|boundary| multipart::parts(body, &boundary));
         let (mut replaced, mut done) = (Vec::new(), 0);
         for part in parts.into_iter().flatten() {
             replaced.extend_from_slice(&body[done..part.content.start]);
             done = part.content.end;
-            replaced.extend(self.replaced_part(&part, &body[part.content.clone()]));
+            replaced.extend(self.replaced_part(&part, &body[part.content.clone()], wanted));
         }
         replaced.extend_from_slice(&body[done..]);
         replaced
     }
 
-    fn replaced_part(&mut self, part: &Part, content: &[u8]) -> Vec<u8> {
+    fn replaced_part(&self, part: &Part, content: &[u8], wanted: &[Wanted<'_>]) -> Vec<u8> {
         if multipart::is_multipart(&part.content_type) {
-            return self.with_parts_replaced(&part.content_type, content);
+            return self.with_parts_replaced(&part.content_type, content, wanted);
         }
         match std::str::from_utf8(content) {
             Ok(text) if self.is_short(&part.name, &text.trim().into()) => {
                 let placeholder = self.placeholder(text.trim());
                 text.replace(text.trim(), &placeholder).into()
             }
-            Ok(text) => self.replaced(text).into(),
+            Ok(text) => self.replaced(text, wanted).into(),
             Err(_) => content.to_owned(),
         }
     }
 
     /// Replaces secrets everywhere in a value.
-    pub(super) fn replace(&mut self, value: &mut Value) {
-        self.replace_below("", value);
+    pub(super) fn replace(&self, value: &mut Value) {
+        self.replace_below("", value, &self.wanted());
     }
 
-    fn replace_below(&mut self, name: &str, value: &mut Value) {
+    fn replace_below(&self, name: &str, value: &mut Value, wanted: &[Wanted<'_>]) {
         let is_short = self.is_short(name, value);
         match value {
             Value::String(text) if is_short => *text = self.placeholder(text),
-            Value::String(text) => *text = self.replaced(text),
+            Value::String(text) => *text = self.replaced(text, wanted),
             Value::Number(number) => {
                 let text = number.to_string();
                 if (is_short || self.known.contains_key(&text))
@@ -159,10 +164,13 @@ impl Secrets {
                     *value = placeholder.into();
                 }
             }
-            Value::Array(items) => items.iter_mut().for_each(|i| self.replace_below(name, i)),
+            Value::Array(items) => {
+                let each = items.iter_mut();
+                each.for_each(|item| self.replace_below(name, item, wanted));
+            }
             Value::Object(members) => {
                 for (name, value) in members {
-                    self.replace_below(name, value);
+                    self.replace_below(name, value, wanted);
                 }
             }
             _ => {}
@@ -170,21 +178,26 @@ impl Secrets {
     }
 
     /// Returns a text with placeholders in the place of secrets, in every encoding.
-    fn replaced(&mut self, text: &str) -> String {
-        let mut found = views::places(text.as_bytes(), &self.wanted());
+    fn replaced(&self, text: &str, wanted: &[Wanted<'_>]) -> String {
+        let found = views::places(text.as_bytes(), wanted).into_iter();
         // A longer secret may contain a shorter one.
-        found.sort_by_key(|(start, end, one)| std::cmp::Reverse((end - start, one.value.len())));
-        let mut taken: Vec<(usize, usize, String)> = Vec::new();
-        for (start, end, Wanted { value, .. }) in found {
-            if taken.iter().all(|other| end <= other.0 || other.1 <= start) {
-                taken.push((start, end, value.to_owned()));
+        let found = found.map(|(start, end, Wanted { value, .. })| {
+            (Reverse((end - start, value.len())), start, value)
+        });
+        let found: BTreeSet<_> = found.collect();
+        // What is replaced: by its start, the end and the secret. Nothing overlaps.
+        let mut taken: BTreeMap<usize, (usize, &str)> = BTreeMap::new();
+        for (Reverse((length, _)), start, value) in found {
+            let end = start + length;
+            let before = taken.range(..end).next_back();
+            if before.is_none_or(|(_, (end, _))| *end <= start) {
+                taken.insert(start, (end, value));
             }
         }
-        taken.sort_unstable();
         let (mut replaced, mut done) = (String::new(), 0);
-        for (start, end, secret) in taken {
+        for (start, (end, secret)) in taken {
             replaced += &text[done..start];
-            replaced += &self.placeholder(&secret);
+            replaced += &self.placeholder(secret);
             done = end;
         }
         replaced + &text[done..]
@@ -192,10 +205,16 @@ impl Secrets {
 
     /// Tells which secret is still in a value, in any encoding, and where: in a text or the name of a member.
     pub(super) fn left_in(&self, value: &Value) -> Option<String> {
-        self.left_below("", "", value)
+        self.left_below("", "", value, &self.wanted())
     }
 
-    fn left_below(&self, place: &str, name: &str, value: &Value) -> Option<String> {
+    fn left_below(
+        &self,
+        place: &str,
+        name: &str,
+        value: &Value,
+        wanted: &[Wanted<'_>],
+    ) -> Option<String> {
         let told = |secret: &str, part| format!("the value of `{secret}` is {part}{place}");
         match value {
             Value::Null | Value::Bool(_) => None,
@@ -203,45 +222,47 @@ impl Secrets {
                 Some(told(name, "at "))
             }
             Value::Number(number) => {
-                let secret = self.name_in(number.to_string().as_bytes())?;
+                let secret = name_in(number.to_string().as_bytes(), wanted)?;
                 Some(told(secret, "at "))
             }
             Value::String(text) => {
-                let secret = self.name_in(text.as_bytes());
+                let secret = name_in(text.as_bytes(), wanted);
                 // A short one may be anywhere below its name.
-                let within = || match serde_json::from_str(text).ok()? {
-                    json @ (Value::Object(_) | Value::Array(_)) => {
-                        self.left_below(place, name, &json)
-                    }
-                    _ => None,
-                };
+                let within =
+                    || json_in(text).find_map(|json| self.left_below(place, name, &json, wanted));
                 secret.map(|secret| told(secret, "at ")).or_else(within)
             }
-            Value::Array(items) => (0_usize..)
-                .zip(items)
-                .find_map(|(at, item)| self.left_below(&format!("{place}/{at}"), name, item)),
+            Value::Array(items) => (0_usize..).zip(items).find_map(|(at, item)| {
+                self.left_below(&format!("{place}/{at}"), name, item, wanted)
+            }),
             Value::Object(members) => members.iter().find_map(|(name, value)| {
-                let secret = self.name_in(name.as_bytes());
+                let secret = name_in(name.as_bytes(), wanted);
                 // A password may be the word `password`.
                 let secret = secret
                     .filter(|_| !(is_secret_parameter(name) && self.known.contains_key(name)));
                 let secret = secret.map(|secret| told(secret, "in the name of a member of "));
-                secret.or_else(|| self.left_below(&format!("{place}/{name}"), name, value))
+                secret.or_else(|| self.left_below(&format!("{place}/{name}"), name, value, wanted))
             }),
         }
     }
 
     /// The name of a secret that is in bytes, in any encoding.
     pub(super) fn name_in(&self, bytes: &[u8]) -> Option<&str> {
-        let wanted = self.wanted();
-        let name_in = |bytes: &[u8]| {
-            views::places(bytes, &wanted)
-                .first()
-                .map(|found| found.2.name)
-        };
-        let text = str::from_utf8(bytes).map_or_else(|_| characters(bytes), str::to_owned);
-        name_in(bytes).or_else(|| name_in(without_zeros(&text).as_bytes()))
+        name_in(bytes, &self.wanted())
     }
+}
+
+/// The name of what is in bytes, also if each is a character, or has a zero beside it.
+fn name_in<'a>(bytes: &[u8], wanted: &[Wanted<'a>]) -> Option<&'a str> {
+    let search = |bytes: &[u8]| {
+        let found = views::places(bytes, wanted);
+        found.first().map(|found| found.2.name)
+    };
+    search(bytes).or_else(|| match str::from_utf8(bytes) {
+        Ok(text) if !text.contains('\0') => None,
+        Ok(text) => search(without_zeros(text).as_bytes()),
+        Err(_) => search(without_zeros(&characters(bytes)).as_bytes()),
+    })
 }
 
 #[cfg(test)]
@@ -323,6 +344,34 @@ mod tests {
             String::from_utf8_lossy(&expected)
         );
         assert_eq!(found, expected);
+    }
+
+    /// Parts are replaced by themselves, and then as a part of everything.
+    #[test]
+    fn a_field_whose_value_is_in_its_placeholder_is_replaced_once() {
+        let field = |name: &str| format!("Content-Disposition: form-data; name=\"{name}\"");
+        let (password, pin) = (field("password"), field("pin"));
+        let mut exchange = upload(MULTIPART, &[(&password, b"secret"), (&pin, b"1")]);
+        let expected = upload(MULTIPART, &[(&password, b"secret-1"), (&pin, b"secret-2")]);
+        let mut secrets = Secrets::default();
+        secrets.collect_exchange(&exchange);
+        secrets.look_at(&serde_json::to_value(&exchange).unwrap());
+        secrets.replace_parts(&mut exchange);
+        let mut value = serde_json::to_value(&exchange).unwrap();
+        secrets.replace(&mut value);
+        assert_eq!(secrets.left_in(&value), None);
+        assert_eq!(value, serde_json::to_value(expected).unwrap());
+    }
+
+    #[test]
+    fn bytes_are_searched_without_zeros_if_they_have_some() {
+        let mut secrets = Secrets::default();
+        secrets.add("door", "open sesame");
+        let wide: Vec<u8> = "open sesame".bytes().flat_map(|byte| [byte, 0]).collect();
+        for bytes in [&wide[..], b"\xff open sesame", b"open sesame"] {
+            assert_eq!(secrets.name_in(bytes), Some("door"), "{bytes:?}");
+        }
+        assert_eq!(secrets.name_in(b"open\0 \xff sesame"), None);
     }
 
     #[test]

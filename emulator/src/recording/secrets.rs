@@ -9,8 +9,8 @@ use super::{
     exchanges::{Exchange, Headers, content_type},
     multipart::{self, Part},
     names::{
-        Meaning, is_harmless, is_secret_number, is_secret_parameter, is_typed, of_member,
-        of_parameter,
+        Meaning, is_harmless, is_part_of_names, is_secret_number, is_secret_parameter, is_typed,
+        of_member, of_parameter,
     },
     replacing::Placeholders,
     values::{is_plain, looks_generated},
@@ -20,11 +20,12 @@ use http_double::{authorization_text, percent_decoded};
 use regex_lite::Regex;
 use serde_json::{Number, Value};
 use std::{
+    cell::RefCell,
     collections::{BTreeMap, BTreeSet},
     sync::LazyLock,
 };
 
-/// Shorter values are replaced only under their own name: they would be found by chance elsewhere.
+/// Shorter values are replaced only under their own name.
 const SHORTEST: usize = 8;
 
 /// The secrets that are known, and their placeholders.
@@ -36,7 +37,7 @@ pub(super) struct Secrets {
     pub(super) short: BTreeSet<(String, String)>,
     /// Those of them that are numbers.
     pub(super) short_numbers: BTreeSet<(String, String)>,
-    pub(super) placeholders: Placeholders,
+    pub(super) placeholders: RefCell<Placeholders>,
     /// Why it cannot be told what is secret.
     undecided: Option<String>,
 }
@@ -48,7 +49,7 @@ impl Secrets {
             return;
         }
         let (name, value) = (name.to_owned(), value.to_owned());
-        if value.len() < SHORTEST {
+        if is_short(&value) {
             self.short.insert((name, value));
         } else {
             self.known.entry(value).or_insert(name);
@@ -116,7 +117,7 @@ impl Secrets {
         let text = number.to_string();
         if number.is_u64() && (is_typed || text.len() >= SHORTEST) {
             self.add(name, &text);
-            if text.len() < SHORTEST {
+            if is_short(&text) {
                 self.short_numbers.insert((name.to_owned(), text));
             }
         } else if text.len() >= SHORTEST {
@@ -168,6 +169,7 @@ impl Secrets {
                 generated.for_each(|text| self.add(name, text));
                 self.collect_configuration(value);
             }
+            (_, Value::Object(_)) => self.collect_configuration(value),
             (_, Value::String(text)) => self.collect_parameter(name, text),
             _ => {}
         }
@@ -263,9 +265,7 @@ impl Secrets {
             // What follows the first pair of a response are attributes.
             let pairs = if name == "set-cookie" { 1 } else { usize::MAX };
             for pair in value.split(';').take(pairs) {
-                let value = pair.split_once('=').map_or("", |(_, value)| value).trim();
-                let is_short = value.len() < SHORTEST;
-                self.add(name, if is_short { pair.trim() } else { value });
+                self.collect_cookie(name, pair.trim(), value);
             }
             return;
         }
@@ -273,7 +273,7 @@ impl Secrets {
         let scheme = has_scheme.contains(&true).then(|| value.split_once(' '));
         let credentials = scheme.flatten().map_or(value, |(_, rest)| rest).trim();
         // Short ones are replaced with their scheme.
-        let is_short = credentials.len() < SHORTEST;
+        let is_short = is_short(credentials);
         self.add(name, if is_short { value } else { credentials });
         if let Ok(value) = value.parse()
             && let text = authorization_text(&value)
@@ -281,6 +281,16 @@ impl Secrets {
         {
             text.splitn(2, ':').for_each(|part| self.add(name, part));
         }
+    }
+
+    /// A short value is replaced with its name, and a short pair with the whole header.
+    fn collect_cookie(&mut self, name: &str, pair: &str, header: &str) {
+        let value = pair.split_once('=').map_or(pair, |(_, value)| value).trim();
+        if value.is_empty() || is_plain(value) {
+            return;
+        }
+        let pair = if is_short(pair) { header } else { pair };
+        self.add(name, if is_short(value) { pair } else { value });
     }
 
     fn collect_url(&mut self, url: &str) {
@@ -291,7 +301,14 @@ impl Secrets {
             let user_info = percent_decoded(user_info);
             match user_info.split_once(':') {
                 // A short password is replaced with its user.
-                Some((_, password)) if password.len() < SHORTEST => {
+                Some((_, password)) if is_short(password) => {
+                    let is_secret = !password.is_empty() && !is_plain(password);
+                    if is_secret && is_short(&user_info) {
+                        self.refuse(
+                            "the user and the password in an address are too short to be found"
+                                .to_owned(),
+                        );
+                    }
                     self.add("user info", &user_info);
                 }
                 _ => user_info
@@ -345,7 +362,7 @@ impl Secrets {
 
     /// A text may have addresses, and be a form, settings, JSON or XML.
     fn collect_text(&mut self, text: &str) {
-        let text = without_zeros(text);
+        let text = without_mark(&without_zeros(text)).to_owned();
         let plain = text.trim();
         let is_end = |c: char| c.is_whitespace() || "\"'<>".contains(c);
         for word in plain.split(is_end).filter(|word| word.contains("://")) {
@@ -363,9 +380,7 @@ impl Secrets {
                 self.collect_settings(plain);
             }
         }
-        if let Ok(value @ (Value::Object(_) | Value::Array(_))) = serde_json::from_str(&text) {
-            self.collect(&value);
-        }
+        json_in(&text).for_each(|value| self.collect(&value));
         if text.contains('<') {
             self.collect_elements(&text);
         }
@@ -404,6 +419,30 @@ fn is_name(text: &str) -> bool {
 /// UTF-16 has a zero beside each letter.
 pub(super) fn without_zeros(text: &str) -> String {
     text.replace('\0', "")
+}
+
+/// The objects and arrays of a text that is JSON, or JSON lines, up to the first mistake.
+pub(super) fn json_in(text: &str) -> impl Iterator<Item = Value> {
+    let values = serde_json::Deserializer::from_str(without_mark(text)).into_iter::<Value>();
+    let values = values.map_while(Result::ok);
+    values.filter(|value| value.is_object() || value.is_array())
+}
+
+/// A text without its byte order mark, also where each byte is a character.
+fn without_mark(text: &str) -> &str {
+    let marks = [
+        "\u{feff}",
+        "\u{ef}\u{bb}\u{bf}",
+        "\u{ff}\u{fe}",
+        "\u{fe}\u{ff}",
+    ];
+    let without = marks.iter().find_map(|mark| text.strip_prefix(mark));
+    without.unwrap_or(text)
+}
+
+/// Whether a value is replaced only under its own name: elsewhere it is found by chance, as `password` in `grant_type=password`.
+fn is_short(value: &str) -> bool {
+    value.len() < SHORTEST || is_part_of_names(value)
 }
 
 fn decoded(value: &str) -> String {

@@ -3,6 +3,11 @@
 //! Encodings are not enumerated for what is searched: one character has many spellings (`~`, `%7E` and `%7e`), and a text may
 //! be encoded twice. So the text is decoded instead, and a match is replaced at its place.
 
+use std::{
+    collections::HashMap,
+    hash::{DefaultHasher, Hash, Hasher},
+};
+
 /// How often a text is decoded, such as a JSON text in a JSON text in a form.
 const DEPTH: usize = 3;
 
@@ -37,21 +42,34 @@ struct View {
 /// Returns the places of `wanted` in a text, however it is encoded there: with percent signs, as a form, in JSON or XML, as
 /// base64, and in combinations of these.
 pub(super) fn places<'a>(text: &[u8], wanted: &[Wanted<'a>]) -> Vec<(usize, usize, Wanted<'a>)> {
-    let mut found = Vec::new();
-    for view in views(text) {
-        for one in wanted {
-            let at = view.find(one.value);
-            let at = at.filter(|at| !one.is_short || is_under(&view.bytes, *at, one));
-            let place = |at: usize| (view.places[at].0, view.places[at + one.value.len() - 1].1);
-            found.extend(at.map(place).map(|(start, end)| (start, end, *one)));
+    // A view is read once, however many are wanted.
+    let mut by_first = vec![Vec::new(); 256];
+    for one in wanted {
+        if let Some(first) = one.value.bytes().next() {
+            by_first[usize::from(first)].push(*one);
         }
     }
+    let mut found = Vec::new();
+    each_view(text, &mut |view| {
+        for (at, byte) in view.bytes.iter().enumerate() {
+            for one in &by_first[usize::from(*byte)] {
+                if view.bytes[at..].starts_with(one.value.as_bytes())
+                    && (!one.is_short || is_under(&view.bytes, at, one))
+                {
+                    let last = at + one.value.len() - 1;
+                    found.push((view.places[at].0, view.places[last].1, *one));
+                }
+            }
+        }
+    });
     found
 }
 
 /// Whether a value stands under its name, as in `name=value`, `"name": "value"` and `<name a="b"><![CDATA[value]]></name>`.
 fn is_under(text: &[u8], at: usize, wanted: &Wanted<'_>) -> bool {
     let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || !byte.is_ascii();
+    // `secret` does not stand in `secret-1`, its placeholder.
+    let is_after = |byte: &u8| is_part(byte) || *byte == b'-';
     let (before, after) = (&text[..at], &text[at + wanted.value.len()..]);
     let before = before.strip_suffix(b"<![CDATA[").unwrap_or(before);
     let gap = before.iter().rev().take(GAP);
@@ -72,7 +90,7 @@ fn is_under(text: &[u8], at: usize, wanted: &Wanted<'_>) -> bool {
         let mut words = tag.split(|byte| byte.is_ascii_whitespace() || *byte == b'>');
         words.next().is_some_and(is_name)
     };
-    !after.first().is_some_and(is_part)
+    !after.first().is_some_and(is_after)
         && (ends.any(|end| is_name(&before[..end])) || element.is_some_and(is_element))
 }
 
@@ -83,34 +101,50 @@ pub(super) fn without_entities(text: &str) -> String {
     String::from_utf8_lossy(&decoded.bytes).into_owned()
 }
 
-fn views(text: &[u8]) -> Vec<View> {
-    let mut all = vec![View::of(text)];
-    decode_all(&mut all, 0, &TEXT, DEPTH);
-    let texts = all.len();
-    for at in 0..texts {
-        decode_one(&mut all, at, &BASE64);
-    }
-    decode_all(&mut all, texts, &TEXT, DEPTH - 1);
-    all
+/// Shows each view once. Only those are kept that the view at hand comes from: a view takes many times the memory of its text.
+fn each_view(text: &[u8], see: &mut dyn FnMut(&View)) {
+    let mut walk = Walk {
+        seen: HashMap::new(),
+        see,
+    };
+    walk.add(&View::of(text), DEPTH, true);
 }
 
-/// Adds what the views from `begin` on become.
-fn decode_all(all: &mut Vec<View>, mut begin: usize, decoders: &[Decode], depth: usize) {
-    for _ in 0..depth {
-        let end = all.len();
-        for at in begin..end {
-            decode_one(all, at, decoders);
-        }
-        begin = end;
-    }
+/// A walk through the views of a text.
+struct Walk<'a> {
+    /// The hash of each view that was seen, with what it was decoded to: how often, and whether also as base64.
+    seen: HashMap<u64, Vec<(usize, bool)>>,
+    see: &'a mut dyn FnMut(&View),
 }
 
-fn decode_one(all: &mut Vec<View>, at: usize, decoders: &[Decode]) {
-    for decode in decoders {
-        if let Some(view) = all[at].decoded(*decode)
-            && !all.iter().any(|known| known.bytes == view.bytes)
+impl Walk<'_> {
+    /// Adds a view and what it becomes, decoded up to `depth` times, and once as base64 if `has_base64`.
+    fn add(&mut self, view: &View, depth: usize, has_base64: bool) {
+        let mut hasher = DefaultHasher::new();
+        view.bytes.hash(&mut hasher);
+        let done = self.seen.entry(hasher.finish()).or_default();
+        let is_new = done.is_empty();
+        if done
+            .iter()
+            .any(|done| depth <= done.0 && has_base64 <= done.1)
         {
-            all.push(view);
+            return;
+        }
+        done.push((depth, has_base64));
+        if is_new {
+            (self.see)(view);
+        }
+        let texts: &[Decode] = if depth > 0 { &TEXT } else { &[] };
+        for decode in texts {
+            if let Some(view) = view.decoded(*decode) {
+                self.add(&view, depth - 1, has_base64);
+            }
+        }
+        let binary: &[Decode] = if has_base64 { &BASE64 } else { &[] };
+        for decode in binary {
+            if let Some(view) = view.decoded(*decode) {
+                self.add(&view, DEPTH - 1, false);
+            }
         }
     }
 }
@@ -130,20 +164,18 @@ impl View {
         while at < self.bytes.len() {
             let found = decode(&self.bytes, at);
             is_other |= found.is_some();
-            let (new, length) = found.unwrap_or_else(|| (vec![self.bytes[at]], 1));
+            let Some((new, length)) = found else {
+                places.push(self.places[at]);
+                bytes.push(self.bytes[at]);
+                at += 1;
+                continue;
+            };
             let place = (self.places[at].0, self.places[at + length - 1].1);
             places.extend(new.iter().map(|_| place));
             bytes.extend(new);
             at += length;
         }
         is_other.then_some(Self { bytes, places })
-    }
-
-    /// Where a text begins; it is not empty.
-    fn find(&self, wanted: &str) -> impl Iterator<Item = usize> {
-        let windows = self.bytes.windows(wanted.len().max(1)).enumerate();
-        let found = windows.filter(move |(_, window)| *window == wanted.as_bytes());
-        found.map(|(at, _)| at)
     }
 }
 
@@ -295,13 +327,38 @@ mod tests {
         assert!(places(b"%a~b*c!d/ \\u12 & &#; \\", &wanted(SECRET)).is_empty());
     }
 
+    /// A view can come from another one by a longer way first.
+    #[test]
+    fn each_view_is_shown_once_however_it_is_reached() {
+        let json = |text: &str| serde_json::to_string(text).unwrap();
+        let base64 = base64_simd::STANDARD.encode_to_string(json(&json(SECRET)));
+        let percent = |text: &str| http_double::percent_encoded(text).replace('%', "%25");
+        let text = format!("%41&amp;\\u0026+{}", percent(&percent(&percent(&base64))));
+        let mut seen = std::collections::BTreeSet::new();
+        each_view(text.as_bytes(), &mut |view| {
+            assert_eq!(view.bytes.len(), view.places.len());
+            assert!(seen.insert(view.bytes.clone()));
+        });
+        assert!(seen.contains(text.as_bytes()));
+        let percent = |text: &str| http_double::percent_encoded(text);
+        for text in [
+            percent(&percent(&percent(&base64))),
+            // Percent signs are decoded alone first.
+            percent(&json(&json(SECRET))).replace("%20", "+"),
+        ] {
+            let found = places(text.as_bytes(), &wanted(SECRET));
+            assert!(!found.is_empty(), "{text}");
+        }
+    }
+
     #[test]
     fn a_place_is_that_in_the_text() {
         let text = br#"x=1&y=a+b%22c&pin=2"#;
         let mut all = wanted("a b\"c");
         all[0].is_short = false;
         let found = places(text, &all);
-        assert_eq!(found, [(6, 13, all[0])]);
+        assert!(found.iter().all(|place| *place == (6, 13, all[0])));
+        assert!(!found.is_empty());
         let found = places(text, &wanted("2"));
         assert!(found.iter().all(|place| (place.0, place.1) == (18, 19)));
         assert!(!found.is_empty());
@@ -329,6 +386,7 @@ mod tests {
             "my-pin=12a4",
             "pin=12a45",
             "pin=x12a4",
+            "pin=12a4-5",
             "pin=0&year=12a4",
             "<pin>0</pin><year>12a4</year>",
             "<pin>0</pin>12a4",

@@ -256,6 +256,23 @@ fn a_request_that_is_given_up_cannot_be_recorded() {
     assert!(!files.recording().exists());
 }
 
+/// The component would have waited: the run's end is no fault of its.
+#[test]
+fn a_request_without_a_response_at_a_timeout_is_named() {
+    let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/slow", server.local_addr().unwrap());
+    let files = Files::new(&json!({"name": "Ada"}));
+    let config = files.0.path().join("config.json");
+    let mut values: Value = serde_json::from_slice(&fs::read(&config).unwrap()).unwrap();
+    values["sampleUrl"] = url.clone().into();
+    fs::write(config, values.to_string()).unwrap();
+    let outcome = files.record(&["--timeout", "3"]);
+    assert_eq!(outcome.status, 1, "{}", outcome.stdout);
+    let told = format!("the run did not succeed; GET {url} had no response yet\n");
+    assert!(outcome.stdout.contains(&told), "{}", outcome.stdout);
+    assert!(!outcome.stdout.contains("did not wait"));
+}
+
 #[test]
 fn one_message_is_recorded() {
     let files = Files::new(&json!({"name": "Ada"}));

@@ -238,6 +238,44 @@ fn a_time_of_the_component_may_be_in_a_response_too() {
     }
 }
 
+/// Also on the day after the recording: a date is up to a day away from the moment of its run.
+#[test]
+fn a_date_of_the_component_may_be_in_a_response_too() {
+    let exchange = serde_json::from_value(json!({
+        "request": {"method": "GET", "url": "http://a.test/"},
+        "response": {"status": 200, "body": {"json": {"at": "2026-01-31", "due": "2026-03-31", "time": "2026-01-31T00:00:00Z"}}},
+    }));
+    let time = |text: &str| text.parse::<Timestamp>().unwrap();
+    let mut runs = Runs::new(
+        time("2026-01-31T12:00:00Z"),
+        &json!({}),
+        &[exchange.unwrap()],
+    );
+    runs.now = time("2026-02-01T12:00:00Z");
+    for (recorded, now, same) in [
+        ("2026-01-31", "2026-02-01", true),
+        ("2026-01-31", "2026-02-03", false),
+        ("2026-03-31", "2026-04-01", false),
+        ("2026-01-31T00:00:00Z", "2026-02-01T00:00:00Z", false),
+    ] {
+        let found = self::same(&runs, &recorded.into(), &now.into());
+        assert_eq!(found, same, "{recorded} {now}");
+    }
+}
+
+/// A number that stands for a secret is a number like others.
+#[test]
+fn the_placeholder_of_a_number_stands_for_itself() {
+    for (recorded, now, same) in [
+        (json!(10_000_001), json!(12_345_678), false),
+        (json!("pin=1001"), json!("pin=4711"), false),
+        (json!(10_000_001), json!(10_000_001), true),
+    ] {
+        let found = differences("", recorded.clone(), now);
+        assert_eq!(found.is_empty(), same, "{recorded}");
+    }
+}
+
 #[test]
 fn a_secret_that_did_not_come_from_outside_is_any_text() {
     let exchange = serde_json::from_value(json!({

@@ -102,7 +102,7 @@ fn a_secret_in_the_name_of_a_member_is_seen() {
     assert_eq!(secrets.left_in(&json!([{"word": "p&ss"}])), None);
     secrets.add("pin", "12a4");
     let text = json!({"a": "{\"pin\":[\"0\",\"12a4\"],\"x\":1.10}"});
-    let told = Some("the value of `pin` is at /a".to_owned());
+    let told = Some("the value of `pin` is at /a/pin/1".to_owned());
     assert_eq!(secrets.left_in(&text), told);
 }
 
@@ -132,7 +132,20 @@ fn attributes_of_a_cookie_are_no_secrets() {
     let cookie = "sid=abcdefgh; Domain=api.example.com; Expires=Wed, 21 Oct 2026 07:28:00 GMT; SameSite=Strict";
     secrets.collect_header("set-cookie", cookie);
     secrets.collect_header("cookie", "a=12345678; b=87654321");
+    secrets.collect_header("set-cookie", "session=; Max-Age=0");
+    secrets.collect_header("cookie", "x=true; ");
     assert_eq!(values(&secrets), ["12345678", "87654321", "abcdefgh"]);
+    assert!(secrets.short.is_empty(), "{:?}", secrets.short);
+}
+
+#[test]
+fn a_header_with_one_short_cookie_is_replaced() {
+    let mut secrets = Secrets::default();
+    secrets.collect_header("cookie", "s=abc12");
+    let mut value = json!({"cookie": ["s=abc12"], "x": "s=abc12"});
+    secrets.look_at(&value);
+    secrets.replace(&mut value);
+    assert_eq!(value, json!({"cookie": ["secret-1"], "x": "s=abc12"}));
 }
 
 #[test]
@@ -197,6 +210,108 @@ fn the_members_of_a_field_are_secret_by_their_names() {
     assert!(secrets.short.is_empty(), "{:?}", secrets.short);
 }
 
+#[test]
+fn members_of_each_object_of_the_configuration_are_fields() {
+    for (configuration, expected) in [
+        (
+            json!({"account": {"key": "acme-key-1", "code": "abcdefghij"}}),
+            &["abcdefghij", "acme-key-1"][..],
+        ),
+        (
+            json!({"servers": [{"login": {"sid": "0123456789", "user": "ada.lovelace"}}]}),
+            &["0123456789"],
+        ),
+    ] {
+        let mut secrets = Secrets::default();
+        secrets.collect_configuration(&configuration);
+        assert_eq!(values(&secrets), expected, "{configuration}");
+    }
+}
+
+#[test]
+fn a_short_user_with_a_short_password_is_a_reason_to_stop() {
+    for (text, is_undecided, known) in [
+        ("https://bob:pw1@a.test/x", true, &[][..]),
+        ("{\"see\": \"ftp://a:%62@c.test\"}", true, &[]),
+        ("https://:secret@a.test", true, &[]),
+        ("https://bob@a.test", false, &[]),
+        ("https://bob:@a.test", false, &[]),
+        ("https://bob:no@a.test", false, &[]),
+        ("https://bobby:pw1@a.test", false, &["bobby:pw1"]),
+        ("https://bob:password@a.test", false, &["bob:password"]),
+    ] {
+        let mut secrets = Secrets::default();
+        secrets.collect(&json!(text));
+        assert_eq!(secrets.undecided().is_some(), is_undecided, "{text}");
+        assert_eq!(values(&secrets), known, "{text}");
+    }
+}
+
+#[test]
+fn json_may_have_a_byte_order_mark_and_be_lines() {
+    for text in [
+        "{\"user\":\"é\",\"token\":\"abcdefgh\"}",
+        "{\"user\":\"é\"}\r\n{\"token\":\"abcdefgh\"}\n",
+        "[{\"token\":\"abcdefgh\"}]\n{\"user\":\"é",
+    ] {
+        let marked = format!("\u{feff}{text}");
+        let little: Vec<u8> = marked.encode_utf16().flat_map(u16::to_le_bytes).collect();
+        let big: Vec<u8> = marked.encode_utf16().flat_map(u16::to_be_bytes).collect();
+        let mixed = [marked.as_bytes(), b"\n\xff"].concat();
+        for bytes in [text.as_bytes(), marked.as_bytes(), &little, &big, &mixed] {
+            let mut secrets = Secrets::default();
+            secrets.collect_body(&Headers::new(), &Body::of(bytes));
+            assert_eq!(values(&secrets), ["abcdefgh"], "{bytes:?}");
+        }
+    }
+    // The last check reads them too.
+    let mut secrets = Secrets::default();
+    secrets.add("pin", "12a4");
+    let told = Some("the value of `pin` is at /pin/1".to_owned());
+    for text in [
+        "\u{feff}{\"pin\":[\"0\",\"12a4\"]}",
+        "{\"a\":1}\n{\"pin\":[\"0\",\"12a4\"]}",
+    ] {
+        assert_eq!(secrets.left_in(&json!(text)), told, "{text}");
+    }
+}
+
+/// It stays in names and in other values.
+#[test]
+fn a_secret_that_is_a_word_of_names_is_replaced_under_its_name() {
+    for (value, expected) in [
+        (
+            json!("grant_type=password&username=ada&password=password"),
+            json!("grant_type=password&username=ada&password=secret-1"),
+        ),
+        (
+            json!({"passphrase": "Pass-Phrase", "field": "Pass-Phrase"}),
+            json!({"passphrase": "secret-1", "field": "Pass-Phrase"}),
+        ),
+        // It is a part of its placeholder.
+        (
+            json!("password=secret&type=secret"),
+            json!("password=secret-1&type=secret"),
+        ),
+    ] {
+        let mut secrets = Secrets::default();
+        secrets.collect(&value);
+        let mut written = value.clone();
+        secrets.look_at(&value);
+        secrets.replace(&mut written);
+        assert_eq!(written, expected);
+        assert_eq!(secrets.left_in(&written), None, "{written}");
+    }
+}
+
+#[test]
+fn a_longer_secret_is_replaced_before_one_in_it() {
+    let found = json!({"token": "abcdefgh", "password": "1 abcdefgh 2"});
+    let text = "abcdefgh,1 abcdefgh 2,abcdefgh 2,abcdefghabcdefgh".repeat(9);
+    let expected = "secret-1,secret-2,secret-1 2,secret-1secret-1".repeat(9);
+    assert_eq!(replaced(found, json!(text)), expected);
+}
+
 /// Each in a body that is no text too: what is found there is a reason to write nothing.
 #[test]
 fn secrets_are_found_in_settings_and_in_bytes() {
@@ -259,6 +374,10 @@ fn secrets_of_headers_are_found_although_they_are_short() {
         ("x-api-key", "open sesame", "open sesame"),
         ("cookie", "a=1; pin=1234", "pin=1234"),
         ("cookie", "session=abcdefgh; a=1", "abcdefgh"),
+        ("cookie", "s=abc12; a=dark", "s=abc12; a=dark"),
+        ("cookie", "abc12; a=dark", "abc12; a=dark"),
+        ("set-cookie", "s=abc12; Path=/", "s=abc12; Path=/"),
+        ("set-cookie", "access=password", "access=password"),
     ] {
         let mut secrets = Secrets::default();
         secrets.collect_header(name, value);
