@@ -4,9 +4,9 @@ use crate::{
     queues::{self, COPIES, ERRORS, OUTPUT, SNAPSHOTS, header_number, header_text},
     tally::{Arrival, Tally},
 };
-use futures_util::{StreamExt as _, stream::select_all};
+use futures_util::{StreamExt as _, future::join_all};
 use lapin::{
-    Channel, Consumer,
+    Connection,
     message::Delivery,
     options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions},
     types::FieldTable,
@@ -27,8 +27,7 @@ use tokio::{
 
 /// How long to wait before connecting again.
 const PAUSE: Duration = Duration::from_millis(200);
-/// How long the broker may take to answer. A quorum queue that has just been recovered may never answer a consumer, and what is
-/// delivered from other queues to the same channel waits behind it.
+/// How long the broker may take to answer.
 const RESPONSE: Duration = Duration::from_secs(3);
 /// Of how many events of a kind the contents are kept.
 const KEPT: usize = 5;
@@ -65,7 +64,12 @@ impl Watch {
     pub fn start(ports: Vec<u16>, reads_output: bool) -> Self {
         let seen = Arc::<Mutex<Seen>>::default();
         let (sender, receiver) = watch::channel(reads_output);
-        let task = tokio::spawn(read_always(ports, seen.clone(), receiver));
+        let all = seen.clone();
+        // Each queue by itself: a quorum queue may not answer after its node was killed.
+        let task = tokio::spawn(async move {
+            let read = |queue| read_always(queue, &ports, &all, receiver.clone());
+            join_all([OUTPUT, ERRORS, SNAPSHOTS, COPIES].map(read)).await;
+        });
         Self {
             seen,
             reads_output: sender,
@@ -96,53 +100,41 @@ fn lock(seen: &Mutex<Seen>) -> MutexGuard<'_, Seen> {
 
 /// A node that is stopped or killed breaks the connection, so each failure only means to connect again.
 async fn read_always(
-    ports: Vec<u16>,
-    seen: Arc<Mutex<Seen>>,
+    queue: &str,
+    ports: &[u16],
+    seen: &Mutex<Seen>,
     mut reads_output: watch::Receiver<bool>,
 ) {
     loop {
-        let with_output = *reads_output.borrow_and_update();
+        let may_read = *reads_output.borrow_and_update() || queue != OUTPUT;
         tokio::select! {
-            _ = read(&ports, &seen, with_output) => {}
-            _ = reads_output.changed() => {}
+            _ = read(queue, ports, seen), if may_read => {}
+            _ = reads_output.changed(), if !may_read => {}
         }
         sleep(PAUSE).await;
     }
 }
 
-async fn read(ports: &[u16], seen: &Mutex<Seen>, reads_output: bool) -> anyhow::Result<()> {
+async fn read(queue: &str, ports: &[u16], seen: &Mutex<Seen>) -> anyhow::Result<()> {
     let connection = queues::connect(ports).await?;
+    let end = read_from(&connection, queue, seen).await;
+    // An open one would keep what was delivered to it.
+    let _ = timeout(RESPONSE, connection.close(200, "".into())).await;
+    end
+}
+
+async fn read_from(connection: &Connection, queue: &str, seen: &Mutex<Seen>) -> anyhow::Result<()> {
     let channel = connection.create_channel().await?;
-    let consumers = timeout(RESPONSE, consume(&channel, reads_output)).await??;
-    let consumers = consumers
-        .into_iter()
-        .map(|(queue, consumer)| consumer.map(move |delivery| (queue, delivery)));
-    let mut deliveries = select_all(consumers);
-    while let Some((queue, delivery)) = deliveries.next().await {
+    channel.basic_qos(AHEAD, BasicQosOptions::default()).await?;
+    let (options, none) = (BasicConsumeOptions::default(), FieldTable::default());
+    let consuming = channel.basic_consume(queue.into(), "".into(), options, none);
+    let mut deliveries = timeout(RESPONSE, consuming).await??;
+    while let Some(delivery) = deliveries.next().await {
         let delivery = delivery?;
         add(&mut lock(seen), queue, &delivery);
         delivery.acker.ack(BasicAckOptions::default()).await?;
     }
     Ok(())
-}
-
-async fn consume(
-    channel: &Channel,
-    reads_output: bool,
-) -> anyhow::Result<Vec<(&'static str, Consumer)>> {
-    channel.basic_qos(AHEAD, BasicQosOptions::default()).await?;
-    let mut consumers = Vec::new();
-    for queue in [OUTPUT, ERRORS, SNAPSHOTS, COPIES] {
-        if queue == OUTPUT && !reads_output {
-            continue;
-        }
-        let (options, none) = (BasicConsumeOptions::default(), FieldTable::default());
-        let consumer = channel
-            .basic_consume(queue.into(), "".into(), options, none)
-            .await?;
-        consumers.push((queue, consumer));
-    }
-    Ok(consumers)
 }
 
 fn add(seen: &mut Seen, queue: &str, delivery: &Delivery) {
