@@ -19,6 +19,9 @@ const UNBOUNDED: usize = 4096 * MIB;
 const BASE: usize = 32 * MIB;
 /// With less than this, not even small messages can be processed; so no limit makes the budget smaller.
 const LEAST_BUDGET: usize = 8 * MIB;
+/// More events on their way to the broker make nothing faster. So a module that emits without awaiting takes no more than
+/// this, also where there is no limit.
+const MOST_FOR_EVENTS: usize = 64 * MIB;
 /// Version 1 writes "no limit" as a number larger than the memory of any machine.
 const NO_LIMIT: u64 = 1 << 60;
 
@@ -51,7 +54,7 @@ impl MemoryShares {
             limit,
             messages: budget / 2,
             values: budget / 8 * 3,
-            events: budget / 8,
+            events: (budget / 8).min(MOST_FOR_EVENTS),
         }
     }
 
