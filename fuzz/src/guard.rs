@@ -53,13 +53,6 @@ pub fn header(flags: u16, properties: &[u8]) {
 pub fn pass(bytes: &[u8]) {
     let (mut frames, mut rest, mut into) = (Frames::new(131_072), bytes, vec![0; 4 << 20]);
     while !rest.is_empty() {
-        let free = frames.free().min(rest.len());
-        if free >= 16 * 1024 {
-            into[..free].copy_from_slice(&rest[..free]);
-            frames.passed(free);
-            rest = &rest[free..];
-            continue;
-        }
         let space = frames.space();
         let count = space.len().min(rest.len());
         space[..count].copy_from_slice(&rest[..count]);
@@ -75,16 +68,9 @@ fn guarded(bytes: &[u8], pieces: &[u8]) -> (Vec<u8>, Vec<&'static str>) {
     let (mut got, mut reasons, mut into) = (vec![], vec![], [0; 1000]);
     let (mut rest, mut sizes) = (bytes, pieces.iter().cycle());
     while !rest.is_empty() {
-        let free = frames.free().min(rest.len());
         let size = sizes
             .next()
             .map_or(usize::MAX, |size| usize::from(*size).max(1));
-        if free > size {
-            got.extend_from_slice(&rest[..size]);
-            frames.passed(size);
-            rest = &rest[size..];
-            continue;
-        }
         let space = frames.space();
         let count = size.min(space.len()).min(rest.len());
         space[..count].copy_from_slice(&rest[..count]);

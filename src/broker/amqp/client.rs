@@ -1,7 +1,6 @@
 //! The types of the client library that open and use connections. In the crate's own tests a connection can also be a
 //! simulated one, which has the same methods.
 
-pub(super) use super::guard::Admit;
 #[cfg(not(test))]
 pub(super) use super::guard::connect;
 #[cfg(test)]

@@ -9,6 +9,7 @@
 use super::{
     attempt_error::AttemptError,
     client::Channel,
+    guard::Bodies,
     pending_publish::{PendingPublish, message_id},
 };
 use lapin::{
@@ -17,9 +18,11 @@ use lapin::{
 };
 use std::collections::BTreeMap;
 
-/// Publishes a message and waits until lapin reports the end of this attempt. The first poll queues the frames.
+/// Publishes a message and waits until lapin reports the end of this attempt. The first poll queues the frames. The body goes
+/// around lapin if there are `bodies`.
 pub(super) fn attempt<'a>(
     channel: &'a Channel,
+    bodies: Option<&'a Bodies>,
     exchange: ShortString,
     pending: &PendingPublish,
     properties: BasicProperties,
@@ -31,9 +34,23 @@ pub(super) fn attempt<'a>(
         immediate: false,
     };
     async move {
-        let sent = channel
-            .basic_publish(exchange, routing_key, options, &body, properties)
-            .await;
+        let sent = match bodies {
+            None => {
+                let publish =
+                    channel.basic_publish(exchange, routing_key, options, &body, properties);
+                publish.await
+            }
+            Some(bodies) => {
+                let ticket = bodies.deposit(body);
+                let publish =
+                    channel.basic_publish(exchange, routing_key, options, &ticket, properties);
+                let sent = publish.await;
+                if sent.is_err() {
+                    bodies.withdraw(&ticket);
+                }
+                sent
+            }
+        };
         let confirm = sent.map_err(AttemptError::from_publish)?;
         confirm.await.map_err(AttemptError::from_confirm)
     }

@@ -1,8 +1,9 @@
 //! Connections to the broker: how they are opened and closed, and the thread that they run on.
 
 use super::{
-    client::{self, Admit, Connection},
+    client::{self, Connection},
     error::{BrokerError, describe, is_about_tls},
+    guard::{Around, Bodies},
     intake::Intake,
 };
 use crate::{
@@ -133,8 +134,10 @@ pub(super) struct Connector {
     hostname: String,
     runtime: Handle,
     memory: Arc<MessageMemory>,
-    /// Admits the deliveries of the newest connection that consumes.
+    /// Takes the deliveries of the newest connection that consumes.
     intake: Mutex<Arc<Intake>>,
+    /// The bodies that are published on the newest connection.
+    bodies: Mutex<Arc<Bodies>>,
     metrics: Arc<Metrics>,
 }
 
@@ -152,6 +155,7 @@ impl Connector {
             hostname,
             runtime,
             intake: Mutex::new(Intake::new(memory.clone())),
+            bodies: Mutex::new(Bodies::new()),
             memory,
             metrics: Arc::default(),
         })
@@ -180,7 +184,7 @@ impl Connector {
         &self.metrics
     }
 
-    /// Returns what admits the deliveries of the newest connection that consumes.
+    /// Returns what takes the deliveries of the newest connection that consumes.
     pub(super) fn intake(&self) -> Arc<Intake> {
         self.lock_intake().clone()
     }
@@ -189,13 +193,36 @@ impl Connector {
         self.intake.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn admit_for(&self, role: ConnectionRole) -> Option<Admit> {
-        let ConnectionRole::Consume = role else {
+    /// Returns the bodies that are published on the newest connection; `None` if they are published as they are.
+    pub(super) fn bodies(&self) -> Option<Arc<Bodies>> {
+        #[cfg(test)]
+        if super::simulated::current().is_some() {
             return None;
-        };
-        let intake = Intake::new(self.memory.clone());
-        *self.lock_intake() = intake.clone();
-        Some(Arc::new(move |tag, size| intake.admit(tag, size)))
+        }
+        Some(self.lock_bodies().clone())
+    }
+
+    fn lock_bodies(&self) -> MutexGuard<'_, Arc<Bodies>> {
+        self.bodies.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What goes around the client on a new connection.
+    fn around(&self, role: ConnectionRole) -> Around {
+        let mut around = Around::default();
+        match role {
+            ConnectionRole::Consume => {
+                let intake = Intake::new(self.memory.clone());
+                *self.lock_intake() = intake.clone();
+                around.deliveries = Some(intake);
+            }
+            ConnectionRole::Publish => {
+                let bodies = Bodies::new();
+                *self.lock_bodies() = bodies.clone();
+                around.bodies = Some(bodies);
+            }
+            ConnectionRole::Lock | ConnectionRole::Finished | ConnectionRole::Diagnosis => {}
+        }
+        around
     }
 
     /// The user name that this process has at the broker.
@@ -214,7 +241,7 @@ impl Connector {
         let limit = self.uri.query.connection_timeout;
         let limit = limit.map_or(CONNECT_TIMEOUT, Duration::from_millis);
         let (uri, runtime) = (self.uri_for(role), self.runtime.clone());
-        let connecting = client::connect(uri, name, runtime, self.admit_for(role));
+        let connecting = client::connect(uri, name, runtime, self.around(role));
         match timeout(limit, connecting).await {
             Ok(Ok(connection)) => Ok(connection),
             Ok(Err(error)) => Err(BrokerError::new(&operation, &error)),

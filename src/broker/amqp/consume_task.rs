@@ -428,10 +428,10 @@ impl ConsumeTask {
         while let Some(Some(Ok(delivery))) = channel.consumer.next().now_or_never() {
             if channel.consumers.are_at(self.setting) {
                 // Its memory is given back at once.
-                let (_, left_out) = channel
+                let received = channel
                     .consumers
                     .receive(delivery.delivery_tag, delivery.data.len());
-                let size = match left_out {
+                let size = match received.left_out {
                     Some(LeftOut::NoRoom(size)) => size,
                     Some(LeftOut::TooLarge(_)) | None => 0,
                 };
@@ -450,14 +450,13 @@ impl ConsumeTask {
     /// Forwards a delivery, unless there is no room for it. Returns whether the prefetch has to change.
     fn forward_one(
         &mut self,
-        delivery: ClientDelivery,
+        mut delivery: ClientDelivery,
         channel: &ConsumerChannel,
         generation: &Arc<Generation>,
     ) -> Option<Change> {
         let consumers = &channel.consumers;
-        let size = delivery.data.len();
-        let (room, left_out) = consumers.receive(delivery.delivery_tag, size);
-        let withheld = match left_out {
+        let received = consumers.receive(delivery.delivery_tag, delivery.data.len());
+        let withheld = match received.left_out {
             Some(LeftOut::NoRoom(size)) => {
                 let acker = delivery.acker;
                 let no_room = Some(NoRoom { acker, size });
@@ -466,8 +465,12 @@ impl ConsumeTask {
             Some(LeftOut::TooLarge(size)) => Some(size),
             None => None,
         };
+        if let Some(contents) = received.contents {
+            delivery::complete(&mut delivery, contents);
+        }
+        let size = delivery.data.len();
         let (channel, generation) = (&channel.channel, generation.clone());
-        let delivery = delivery::receive(delivery, channel, generation, room, withheld);
+        let delivery = delivery::receive(delivery, channel, generation, received.room, withheld);
         self.deliveries.send(Ok(delivery));
         self.prefetch
             .admitted(size, consumers.intake().free())

@@ -2,6 +2,7 @@
 
 use super::{
     client::{Acker, Channel, Delivery as ClientDelivery},
+    guard::Contents,
     intake::Room,
     pending_publish::delivery_mode,
     table,
@@ -16,6 +17,7 @@ use futures_util::FutureExt;
 use lapin::{
     BasicProperties,
     options::{BasicAckOptions, BasicRejectOptions},
+    protocol::basic::parse_properties,
     types::{AMQPValue, FieldTable},
 };
 use std::{
@@ -47,6 +49,20 @@ impl fmt::Debug for DeliveryHandle {
         f.debug_struct("DeliveryHandle")
             .field("tag", &self.tag)
             .finish_non_exhaustive()
+    }
+}
+
+/// Adds what went around the client.
+pub(super) fn complete(delivery: &mut ClientDelivery, contents: Contents) {
+    let Contents { body, properties } = contents;
+    if !body.is_empty() {
+        delivery.data = body;
+    }
+    if let Some(properties) = properties {
+        // The guard has checked that they can be read.
+        delivery.properties = parse_properties(properties.as_slice())
+            .map(|(_, properties)| properties)
+            .unwrap_or_default();
     }
 }
 

@@ -2,14 +2,16 @@
 //!
 //! The broker limits how many deliveries are unsettled, but not their bytes. So the [`guard`](super::guard) asks here
 //! before it reads the body of a delivery, and leaves the body out if there is no room for it. A message that fits later
-//! goes back to the queue. A message that can never fit is rejected, and an error event says so.
+//! goes back to the queue. A message that can never fit is rejected, and an error event says so. The bodies that are read
+//! wait here until the client hands their deliveries over.
 //!
 //! Bodies are left out only when messages become larger: [`PrefetchControl`] asks the broker for as many deliveries as the
 //! sizes seen so far allow, and for more once they prove to be small.
 
+use super::guard::{Contents, Deliveries};
 use crate::{broker::message_memory::MessageMemory, codes, settings::MemoryShares};
 use std::{
-    collections::HashMap,
+    collections::VecDeque,
     fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -41,7 +43,15 @@ pub(super) struct Intake {
     memory: Arc<MessageMemory>,
     /// Memory of deliveries that were admitted and that the client has not handed over.
     booked: AtomicUsize,
-    left_out: Mutex<HashMap<u64, LeftOut>>,
+    /// What the client does not hand over, by the tags of the deliveries, which grow.
+    waiting: Mutex<VecDeque<(u64, Waiting)>>,
+}
+
+/// What the client does not hand over of a delivery.
+#[derive(Debug)]
+enum Waiting {
+    LeftOut(LeftOut),
+    Contents(Contents),
 }
 
 impl Intake {
@@ -49,41 +59,26 @@ impl Intake {
         Arc::new(Self {
             memory,
             booked: AtomicUsize::new(0),
-            left_out: Mutex::default(),
+            waiting: Mutex::default(),
         })
     }
 
-    fn left_out(&self) -> MutexGuard<'_, HashMap<u64, LeftOut>> {
-        self.left_out.lock().unwrap_or_else(PoisonError::into_inner)
+    fn waiting(&self) -> MutexGuard<'_, VecDeque<(u64, Waiting)>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns whether the body of a delivery may be read, and books its memory.
-    pub(super) fn admit(&self, tag: u64, size: u64) -> bool {
-        let size = usize::try_from(size).unwrap_or(usize::MAX);
-        let cost = MemoryShares::message_cost(size);
-        let reason = if size > self.memory.largest_body() {
-            LeftOut::TooLarge(size)
-        } else if self.memory.take(cost) {
-            self.booked.fetch_add(cost, SeqCst);
-            return true;
-        } else {
-            LeftOut::NoRoom(size)
-        };
-        self.left_out().insert(tag, reason);
-        false
-    }
-
-    /// Returns the booked memory of a delivery with a body of `size` bytes, or why its body was left out.
-    fn take_booked(&self, tag: u64, size: usize) -> Result<usize, LeftOut> {
-        // Only an empty body can have been left out, so ordinary messages take no lock.
-        if size == 0
-            && let Some(reason) = self.left_out().remove(&tag)
-        {
-            return Err(reason);
+    /// Takes what waits for a delivery. What waits for earlier ones is dropped: the client has dropped them.
+    fn take_waiting(&self, tag: u64) -> (Option<LeftOut>, Option<Contents>) {
+        let (mut left_out, mut contents) = (None, None);
+        let mut waiting = self.waiting();
+        while let Some((of, what)) = waiting.pop_front_if(|(of, _)| *of <= tag) {
+            match what {
+                Waiting::LeftOut(reason) if of == tag => left_out = Some(reason),
+                Waiting::Contents(taken) if of == tag => contents = Some(taken),
+                Waiting::LeftOut(_) | Waiting::Contents(_) => {}
+            }
         }
-        let cost = MemoryShares::message_cost(size);
-        self.booked.fetch_sub(cost, SeqCst);
-        Ok(cost)
+        (left_out, contents)
     }
 
     /// Returns how many bytes are free.
@@ -112,6 +107,28 @@ impl Intake {
                  container more memory"
             );
         }
+    }
+}
+
+impl Deliveries for Intake {
+    /// Books the memory of a body that is admitted.
+    fn admit(&self, tag: u64, size: u64) -> bool {
+        let size = usize::try_from(size).unwrap_or(usize::MAX);
+        let cost = MemoryShares::message_cost(size);
+        let reason = if size > self.memory.largest_body() {
+            LeftOut::TooLarge(size)
+        } else if self.memory.take(cost) {
+            self.booked.fetch_add(cost, SeqCst);
+            return true;
+        } else {
+            LeftOut::NoRoom(size)
+        };
+        self.waiting().push_back((tag, Waiting::LeftOut(reason)));
+        false
+    }
+
+    fn take(&self, tag: u64, contents: Contents) {
+        self.waiting().push_back((tag, Waiting::Contents(contents)));
     }
 }
 
@@ -166,16 +183,28 @@ impl Consumers {
             .push(std::mem::replace(&mut self.current, next));
     }
 
-    /// Takes over a delivery with a body of `size` bytes.
-    pub(super) fn receive(&self, tag: u64, size: usize) -> (Room, Option<LeftOut>) {
-        let booked = self.intake.take_booked(tag, size);
+    /// Takes over a delivery. `size` is the size of the body that the client hands over, in bytes.
+    pub(super) fn receive(&self, tag: u64, size: usize) -> Received {
+        let (left_out, contents) = self.intake.take_waiting(tag);
         self.current.count.fetch_add(1, SeqCst);
+        let booked = if left_out.is_some() {
+            0
+        } else {
+            let around = contents.as_ref().map_or(0, |contents| contents.body.len());
+            let cost = MemoryShares::message_cost(size.max(around));
+            self.intake.booked.fetch_sub(cost, SeqCst);
+            cost
+        };
         let room = Room {
             unsettled: self.current.clone(),
-            bytes: booked.unwrap_or(0),
+            bytes: booked,
             is_held: AtomicBool::new(true),
         };
-        (room, booked.err())
+        Received {
+            room,
+            left_out,
+            contents,
+        }
     }
 
     /// Returns whether so many deliveries are unsettled because of earlier consumers.
@@ -198,6 +227,16 @@ impl Consumers {
         let all = self.earlier.iter().chain([&self.current]);
         all.map(|consumer| consumer.count.load(SeqCst)).sum()
     }
+}
+
+/// A delivery that was taken over.
+#[derive(Debug)]
+pub(super) struct Received {
+    pub(super) room: Room,
+    /// Why its body was left out.
+    pub(super) left_out: Option<LeftOut>,
+    /// What the client does not hand over.
+    pub(super) contents: Option<Contents>,
 }
 
 /// The memory of one message. It is given back when this is released or dropped.

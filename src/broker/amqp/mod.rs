@@ -179,7 +179,9 @@ impl Amqp {
             connector.connect_first(ConnectionRole::Consume, settings, |connection| ready(Ok(
                 connection
             ))),
-            connector.connect_first(ConnectionRole::Publish, settings, PublishChannel::open),
+            connector.connect_first(ConnectionRole::Publish, settings, |connection| {
+                PublishChannel::open(connection, connector.bodies())
+            }),
         )?;
         let (sender, receiver) = mpsc::unbounded_channel();
         let (fatal_sender, fatal) = watch::channel(None);

@@ -10,6 +10,7 @@ use super::{
     confirms::{self, EndedAttempt, UnconfirmedPublishes},
     connection::RESPONSE_TIMEOUT,
     error::BrokerError,
+    guard::Bodies,
     pending_publish::PendingPublish,
 };
 use crate::codes;
@@ -18,6 +19,7 @@ use lapin::{BasicProperties, options::ConfirmSelectOptions, types::ShortString};
 use std::{
     future::{poll_fn, ready},
     pin::Pin,
+    sync::Arc,
     task::Poll,
     time::Duration,
 };
@@ -30,11 +32,17 @@ const DRAIN_BEFORE_ISOLATION: Duration = Duration::from_secs(5);
 pub(super) struct PublishChannel {
     pub(super) connection: Connection,
     pub(super) channel: Channel,
+    /// The bodies that are published on this connection.
+    pub(super) bodies: Option<Arc<Bodies>>,
 }
 
 impl PublishChannel {
-    /// Opens a channel: on a new connection, or on one whose channel the broker has closed.
-    pub(super) async fn open(connection: Connection) -> Result<Self, BrokerError> {
+    /// Opens a channel: on a new connection, or on one whose channel the broker has closed. `bodies` are those of the
+    /// connection.
+    pub(super) async fn open(
+        connection: Connection,
+        bodies: Option<Arc<Bodies>>,
+    ) -> Result<Self, BrokerError> {
         let operation = "opening a channel to publish on";
         let opening = async {
             let channel = connection.create_channel().await?;
@@ -46,6 +54,7 @@ impl PublishChannel {
             Ok(Ok(channel)) => Ok(Self {
                 connection,
                 channel,
+                bodies,
             }),
             Ok(Err(error)) => Err(BrokerError::new(operation, &error)),
             Err(_) => Err(BrokerError::no_response(operation)),
@@ -105,8 +114,16 @@ impl<'a> InFlightPublishes<'a> {
         pending.mark_sent(self.attempts.is_empty());
         self.last_number += 1;
         let number = self.last_number;
-        let channel = &self.channel.channel;
-        let attempt = confirms::attempt(channel, exchange.clone(), &pending, properties);
+        let PublishChannel {
+            channel, bodies, ..
+        } = self.channel;
+        let attempt = confirms::attempt(
+            channel,
+            bodies.as_deref(),
+            exchange.clone(),
+            &pending,
+            properties,
+        );
         let mut attempt = Box::pin(async move { (number, attempt.await) });
         self.unconfirmed.insert(number, pending);
         // The first poll queues the frames, so the order of these polls is the order on the wire.
@@ -166,9 +183,13 @@ impl<'a> InFlightPublishes<'a> {
         self.unconfirmed.into_all()
     }
 
-    /// The longest frame that client and broker agreed on, in bytes.
+    /// The longest frame that the broker accepts, in bytes.
     pub(super) fn frame_max(&self) -> usize {
-        self.channel.connection.configuration().frame_max() as usize
+        let most = match &self.channel.bodies {
+            Some(bodies) => bodies.frame_max(),
+            None => self.channel.connection.configuration().frame_max() as usize,
+        };
+        if most == 0 { usize::MAX } else { most }
     }
 
     /// Returns whether the message in flight is alone on purpose.

@@ -110,7 +110,7 @@ impl PublishTask {
             let reopened = select! {
                 biased;
                 () = self.closing.cancelled() => return None,
-                reopened = PublishChannel::open(lost.connection) => reopened,
+                reopened = PublishChannel::open(lost.connection, lost.bodies) => reopened,
             };
             match reopened {
                 Ok(channel) => return Some(channel),
@@ -150,7 +150,7 @@ impl PublishTask {
     async fn reconnect(&self, backoff: &mut ReconnectBackoff) -> Option<PublishChannel> {
         let open = || async {
             let connection = self.connector.connect(ConnectionRole::Publish).await?;
-            PublishChannel::open(connection).await
+            PublishChannel::open(connection, self.connector.bodies()).await
         };
         let mut refusal = Refusal::new(self.refusal.limit());
         let reopened = select! {

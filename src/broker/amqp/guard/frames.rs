@@ -1,16 +1,20 @@
-//! Buffers the bytes from the broker, frame by frame, and gives the client only what it can read. A body that there is no
-//! room for is left out: the client gets its delivery with an empty body.
+//! Reads frames from the broker and gives the client only what it can read.
+//!
+//! The contents of deliveries go around the client: it gets their frames with an empty body, after the [`Deliveries`]
+//! have taken the body over. So a body is copied once, into memory of its own size. A body that there is no room for is left
+//! out.
 
 use super::tables;
 use std::sync::Arc;
 
 /// Type, channel and size precede the payload of a frame; one octet follows it.
-const HEAD: usize = 7;
-const AROUND: usize = HEAD + 1;
-const METHOD: u8 = 1;
-const HEADER: u8 = 2;
-const BODY: u8 = 3;
+pub(super) const HEAD: usize = 7;
+pub(super) const AROUND: usize = HEAD + 1;
+pub(super) const METHOD: u8 = 1;
+pub(super) const HEADER: u8 = 2;
+pub(super) const BODY: u8 = 3;
 const HEARTBEAT: u8 = 8;
+pub(super) const END: u8 = 0xCE;
 
 /// How many bytes are read from the broker at once. The buffer grows only for a longer frame that must be checked as a
 /// whole.
@@ -18,120 +22,172 @@ const CAPACITY: usize = 64 * 1024;
 /// The smallest frame size that AMQP allows.
 const MIN_FRAME: usize = 4096;
 
-/// Decides whether the body of a delivery is read, by the delivery's tag and the size of the body.
-pub(crate) type Admit = Arc<dyn Fn(u64, u64) -> bool + Send + Sync>;
+/// Takes the contents of deliveries, which go around the client. A delivery has a tag, which grows from one to the next.
+pub(crate) trait Deliveries: Send + Sync {
+    /// Returns whether the body of a delivery is read, by its tag and the size of its body.
+    fn admit(&self, tag: u64, size: u64) -> bool;
 
-/// Holds frames of methods and content headers until they are complete and checked. Everything else passes through.
-pub(crate) struct Frames {
-    buffer: Vec<u8>,
-    /// `..start` is taken, `start..checked` can be taken, and `checked..end` is the beginning of a frame.
-    start: usize,
-    checked: usize,
-    end: usize,
-    /// How many bytes after `checked` need no check.
-    free: usize,
-    /// The longest frame that the client accepts, as agreed with the broker; 0 for any length.
-    frame_max: usize,
-    /// Why frames were repaired since the last call of `repaired`.
-    repaired: Vec<&'static str>,
-    /// Without it, every body is read.
-    admit: Option<Admit>,
-    /// The channel and the tag of a delivery whose content header follows.
-    announced: Option<(Channel, u64)>,
-    /// The channel of a body that is left out, and how many of its bytes are still to come.
-    left_out: Option<(Channel, u64)>,
-    /// How many bytes after `checked` are left out.
-    skip: usize,
+    /// Takes what the client does not get of a delivery. The client gets the delivery after this.
+    fn take(&self, tag: u64, contents: Contents);
 }
 
-type Channel = [u8; 2];
+/// What the client does not get of a delivery.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Contents {
+    /// The body; empty if it is left out.
+    pub(crate) body: Vec<u8>,
+    /// The flags and properties, if they do not fit into a frame of the client. Then it gets none.
+    pub(crate) properties: Option<Vec<u8>>,
+}
+
+/// Holds frames of methods and content headers until they are complete and checked, and takes the bodies of deliveries out.
+/// Everything else passes through.
+pub(crate) struct Frames {
+    /// What came from the broker: `at..end` is not processed yet.
+    buffer: Vec<u8>,
+    at: usize,
+    end: usize,
+    within: Within,
+    /// What the client can read: `taken..` is not taken yet.
+    ready: Vec<u8>,
+    taken: usize,
+    /// The client has got nothing since bytes arrived that go around it.
+    is_silent: bool,
+    /// The longest frame that the client accepts, as agreed with the broker; 0 for any length.
+    frame_max: usize,
+    /// The longest frame that the guard accepts, as agreed with the broker; 0 for any length. What is too long for the client
+    /// goes around it.
+    longest: usize,
+    /// Why frames were repaired since the last call of `repaired`.
+    repaired: Vec<&'static str>,
+    /// Without it, every body goes to the client.
+    deliveries: Option<Arc<dyn Deliveries>>,
+    /// The channel and the tag of a delivery whose content header follows.
+    announced: Option<(Channel, u64)>,
+    /// Bodies of deliveries that are not complete: at most one for each channel.
+    bodies: Vec<Body>,
+}
+
+pub(super) type Channel = [u8; 2];
+
+/// The frame that the next bytes are in.
+enum Within {
+    /// A new one begins.
+    None,
+    /// So many bytes of it go to the client.
+    Passed(usize),
+    /// So many bytes of its payload go to the client on this channel, in as many frames as they need.
+    Split(Channel, usize),
+    /// So many bytes of it belong to this channel's body, the octet that ends the frame included.
+    Body(Channel, usize),
+}
+
+/// The body of a delivery, which does not go to the client.
+struct Body {
+    channel: Channel,
+    tag: u64,
+    /// How many bytes are still to come.
+    rest: u64,
+    /// `None` if the body is left out.
+    kept: Option<Kept>,
+}
+
+struct Kept {
+    contents: Contents,
+    /// The content header, which the client gets when the body is complete.
+    header: Vec<u8>,
+}
 
 impl Frames {
     /// `frame_max` is what the client asks for; 0 if it leaves that to the broker.
     pub(crate) fn new(frame_max: u32) -> Self {
         Self {
             buffer: vec![0; CAPACITY],
-            start: 0,
-            checked: 0,
+            at: 0,
             end: 0,
-            free: 0,
+            within: Within::None,
+            ready: Vec::new(),
+            taken: 0,
+            is_silent: false,
             frame_max: frame_max as usize,
+            longest: frame_max as usize,
             repaired: Vec::new(),
-            admit: None,
+            deliveries: None,
             announced: None,
-            left_out: None,
-            skip: 0,
-        }
-    }
-
-    /// Lets `admit` decide whether the body of a delivery is read.
-    pub(crate) fn with_admission(self, admit: Admit) -> Self {
-        Self {
-            admit: Some(admit),
-            ..self
+            bodies: Vec::new(),
         }
     }
 
     /// Copies bytes that the client can read. Returns 0 only if there are none.
     pub(crate) fn take(&mut self, into: &mut [u8]) -> usize {
-        let count = into.len().min(self.checked - self.start);
-        into[..count].copy_from_slice(&self.buffer[self.start..self.start + count]);
-        self.start += count;
+        let ready = &self.ready[self.taken..];
+        let count = into.len().min(ready.len());
+        into[..count].copy_from_slice(&ready[..count]);
+        self.taken += count;
+        if self.taken == self.ready.len() {
+            self.ready.clear();
+            self.taken = 0;
+        }
+        self.is_silent &= count == 0;
         count
     }
 
-    /// Returns how many bytes can go directly from the broker to the client, because the buffer is empty.
-    pub(crate) fn free(&self) -> usize {
-        if self.start == self.end { self.free } else { 0 }
-    }
-
-    /// Records that this many bytes went directly.
-    pub(crate) fn passed(&mut self, count: usize) {
-        self.free -= count;
+    /// Makes a heartbeat, if bytes arrived that go around the client and it got nothing since. Without it the client would
+    /// take the connection for dead while a large body arrives slowly. Returns whether it did.
+    pub(crate) fn keep_alive(&mut self) -> bool {
+        let is_silent = std::mem::take(&mut self.is_silent);
+        if is_silent {
+            self.ready
+                .extend_from_slice(&frame_of(HEARTBEAT, [0, 0], &[]));
+        }
+        is_silent
     }
 
     /// The space for the next bytes from the broker.
     pub(crate) fn space(&mut self) -> &mut [u8] {
-        if self.start > 0 {
-            self.buffer.copy_within(self.start..self.end, 0);
-            self.checked -= self.start;
-            self.end -= self.start;
-            self.start = 0;
-        }
+        // What is left is the beginning of a frame.
+        self.buffer.copy_within(self.at..self.end, 0);
+        self.end -= self.at;
+        self.at = 0;
         if self.end == self.buffer.len() {
             self.buffer.resize(2 * self.end, 0);
         }
         &mut self.buffer[self.end..]
     }
 
-    /// Records that this many bytes were written into the space, and checks what is complete.
+    /// Records that this many bytes were written into the space, and processes what is complete.
     pub(crate) fn filled(&mut self, count: usize) {
         self.end += count;
-        while self.checked < self.end {
-            if self.free > 0 {
-                let count = self.free.min(self.end - self.checked);
-                self.checked += count;
-                self.free -= count;
-                continue;
-            }
-            if self.skip > 0 {
-                self.remove_skipped();
-                continue;
-            }
-            let Some(&head) = self.buffer[self.checked..self.end].first_chunk::<HEAD>() else {
-                break;
-            };
-            let length = u32::from_be_bytes([head[3], head[4], head[5], head[6]]) as usize + AROUND;
-            match head[0] {
-                METHOD | HEADER if length > self.end - self.checked => break,
-                METHOD => self.method(length),
-                HEADER => self.header(length),
-                BODY if self.is_left_out([head[1], head[2]], length - AROUND) => self.skip = length,
-                BODY | HEARTBEAT => self.free = length,
-                // This is not a frame, so no frame follows. The client will report that it is not AMQP.
-                _ => self.free = usize::MAX,
+        while self.at < self.end {
+            match self.within {
+                Within::Passed(rest) => self.pass(rest),
+                Within::Split(channel, rest) => self.split(channel, rest),
+                Within::Body(channel, rest) => self.fill_body(channel, rest),
+                Within::None => {
+                    if !self.begin_frame() {
+                        break;
+                    }
+                }
             }
         }
+    }
+
+    /// Lets contents go around the client, in frames of up to `longest` bytes; 0 for any length.
+    pub(crate) fn with_contents(
+        self,
+        longest: u32,
+        deliveries: Option<Arc<dyn Deliveries>>,
+    ) -> Self {
+        Self {
+            longest: longest as usize,
+            deliveries,
+            ..self
+        }
+    }
+
+    /// The longest frame that the guard and the broker agree on; 0 for any length.
+    pub(crate) fn longest(&self) -> usize {
+        self.longest
     }
 
     /// Why frames were repaired since the last call.
@@ -139,93 +195,232 @@ impl Frames {
         std::mem::take(&mut self.repaired)
     }
 
-    fn method(&mut self, length: usize) {
-        let payload = &self.buffer[self.checked + HEAD..self.checked + length - 1];
-        if let Some([0, 10, 0, 30, _, _, most @ ..]) = payload.first_chunk::<10>() {
-            self.frame_max = agreed(self.frame_max, u32::from_be_bytes(*most) as usize);
-        }
-        if let (Some(_), Some(tag)) = (&self.admit, delivery_tag(payload)) {
-            self.announced = Some((self.channel(), tag));
-        }
-        if tables::is_good_method(payload) {
-            self.checked += length;
-        } else {
-            let (payload, reasons) = tables::repair_method(payload);
-            self.replace(length, &payload, reasons);
-        }
-    }
-
-    fn header(&mut self, length: usize) {
-        self.admit_body(length);
-        let payload = &self.buffer[self.checked + HEAD..self.checked + length - 1];
-        let limit = if self.frame_max == 0 {
-            usize::MAX
-        } else {
-            self.frame_max.saturating_sub(AROUND)
-        };
-        if payload.len() <= limit && tables::is_good_header(payload) {
-            self.checked += length;
-        } else {
-            let (payload, reasons) = tables::repair_header(payload, limit);
-            self.replace(length, &payload, reasons);
-        }
-    }
-
-    /// The channel of the frame after `checked`.
-    fn channel(&self) -> Channel {
-        [self.buffer[self.checked + 1], self.buffer[self.checked + 2]]
-    }
-
-    /// If the body of a delivery is not admitted, writes into its content header that it is empty.
-    fn admit_body(&mut self, length: usize) {
-        /// Class and weight precede the size of the body.
-        const SIZE_AT: usize = HEAD + 4;
-        let channel = self.channel();
-        let Some((_, tag)) = self.announced.take_if(|(of, _)| *of == channel) else {
-            return;
-        };
-        let frame = &mut self.buffer[self.checked..self.checked + length];
-        let size = frame.get_mut(SIZE_AT..).and_then(<[u8]>::first_chunk_mut);
-        let (Some(size), Some(admit)) = (size, &self.admit) else {
-            return;
-        };
-        let body = u64::from_be_bytes(*size);
-        if !admit(tag, body) && body > 0 {
-            *size = [0; 8];
-            self.left_out = Some((channel, body));
-        }
-    }
-
-    /// Returns whether a frame of `length` bytes belongs to the body that is left out, and counts these bytes.
-    fn is_left_out(&mut self, channel: Channel, length: usize) -> bool {
-        let Some((_, rest)) = self.left_out.take_if(|(of, _)| *of == channel) else {
+    /// Begins with the next frame. Returns false if more bytes are needed for that.
+    fn begin_frame(&mut self) -> bool {
+        let waiting = &self.buffer[self.at..self.end];
+        let Some(&[kind, one, two, size @ ..]) = waiting.first_chunk::<HEAD>() else {
             return false;
         };
-        let rest = rest.saturating_sub(length as u64);
-        self.left_out = (rest > 0).then_some((channel, rest));
+        let (channel, size) = ([one, two], u32::from_be_bytes(size) as usize);
+        let length = size + AROUND;
+        match kind {
+            METHOD | HEADER if length > waiting.len() => return false,
+            METHOD => self.method(channel, length),
+            HEADER => self.header(channel, length),
+            BODY if self.body_on(channel).is_some() => {
+                self.at += HEAD;
+                self.within = Within::Body(channel, size + 1);
+            }
+            BODY if self.frame_max > 0 && length > self.frame_max => {
+                self.at += HEAD;
+                self.within = Within::Split(channel, size + 1);
+            }
+            BODY | HEARTBEAT => self.within = Within::Passed(length),
+            // This is not a frame, so no frame follows. The client will report that it is not AMQP.
+            _ => self.within = Within::Passed(usize::MAX),
+        }
         true
     }
 
-    fn remove_skipped(&mut self) {
-        let count = self.skip.min(self.end - self.checked);
-        self.buffer
-            .copy_within(self.checked + count..self.end, self.checked);
-        self.end -= count;
-        self.skip -= count;
+    /// Gives the client what is there of a frame.
+    fn pass(&mut self, rest: usize) {
+        let count = rest.min(self.end - self.at);
+        self.ready
+            .extend_from_slice(&self.buffer[self.at..self.at + count]);
+        self.at += count;
+        self.within = match rest - count {
+            0 => Within::None,
+            rest => Within::Passed(rest),
+        };
     }
 
-    /// Replaces the payload of a frame with one that is not longer.
-    fn replace(&mut self, length: usize, payload: &[u8], reasons: Vec<&'static str>) {
-        let at = self.checked;
-        let shorter = length - AROUND - payload.len();
-        self.buffer[at + 3..at + HEAD].copy_from_slice(&(payload.len() as u32).to_be_bytes());
-        self.buffer[at + HEAD..at + HEAD + payload.len()].copy_from_slice(payload);
-        self.buffer
-            .copy_within(at + length - 1..self.end, at + length - 1 - shorter);
-        self.end -= shorter;
-        self.checked += length - shorter;
-        self.repaired.extend(reasons);
+    /// Gives the client what is there of a frame that is longer than its own. `rest` counts the octet that ends the frame.
+    fn split(&mut self, channel: Channel, rest: usize) {
+        let count = rest.min(self.end - self.at);
+        let payload = &self.buffer[self.at..self.at + count.min(rest - 1)];
+        for piece in payload.chunks(self.frame_max - AROUND) {
+            self.ready
+                .extend_from_slice(&frame_of(BODY, channel, piece));
+        }
+        self.at += count;
+        self.within = match rest - count {
+            0 => Within::None,
+            rest => Within::Split(channel, rest),
+        };
     }
+
+    fn method(&mut self, channel: Channel, length: usize) {
+        self.give_up_body(channel);
+        let payload = &self.buffer[self.at + HEAD..self.at + length - 1];
+        if let Some([0, 10, 0, 30, _, _, most @ ..]) = payload.first_chunk::<10>() {
+            let offered = u32::from_be_bytes(*most) as usize;
+            self.frame_max = agreed(self.frame_max, offered);
+            self.longest = agreed(self.longest, offered);
+        }
+        if let (Some(_), Some(tag)) = (&self.deliveries, delivery_tag(payload)) {
+            self.announced = Some((channel, tag));
+        }
+        if tables::is_good_method(payload) {
+            return self.pass(length);
+        }
+        let (payload, reasons) = tables::repair_method(payload);
+        self.repaired.extend(reasons);
+        self.ready
+            .extend_from_slice(&frame_of(METHOD, channel, &payload));
+        self.at += length;
+    }
+
+    fn header(&mut self, channel: Channel, length: usize) {
+        self.give_up_body(channel);
+        let announced = self.announced.take_if(|(of, _)| *of == channel);
+        // What is too long is cut.
+        let limit = match announced {
+            None => payload_of(self.frame_max),
+            Some(_) => payload_of(self.longest),
+        };
+        let frame = &self.buffer[self.at..self.at + length];
+        let payload = &frame[HEAD..length - 1];
+        let is_good = payload.len() <= limit && tables::is_good_header(payload);
+        let frame = match announced {
+            None if is_good => return self.pass(length),
+            Some(_) if is_good => frame.to_vec(),
+            _ => {
+                let (payload, reasons) = tables::repair_header(payload, limit);
+                self.repaired.extend(reasons);
+                frame_of(HEADER, channel, &payload)
+            }
+        };
+        self.at += length;
+        match announced {
+            Some((_, tag)) => self.delivery(channel, tag, frame),
+            None => self.ready.extend_from_slice(&frame),
+        }
+    }
+
+    /// Processes the content header of a delivery.
+    fn delivery(&mut self, channel: Channel, tag: u64, mut header: Vec<u8>) {
+        let (Some(size), Some(deliveries)) = (body_size(&mut header), &self.deliveries) else {
+            return self.ready.extend_from_slice(&header);
+        };
+        let rest = u64::from_be_bytes(*size);
+        let is_admitted = deliveries.admit(tag, rest);
+        if !is_admitted {
+            *size = [0; 8];
+        }
+        let is_long = self.frame_max > 0 && header.len() > self.frame_max;
+        let properties = is_long.then(|| take_properties(&mut header));
+        let mut body = Vec::new();
+        let size = usize::try_from(rest).unwrap_or(usize::MAX);
+        // A body that there is not enough memory for is left to the client.
+        let is_kept = is_admitted && rest > 0 && body.try_reserve_exact(size).is_ok();
+        let contents = Contents { body, properties };
+        let kept = if is_kept {
+            Some(Kept { contents, header })
+        } else {
+            if contents.properties.is_some() {
+                deliveries.take(tag, contents);
+            }
+            self.ready.extend_from_slice(&header);
+            None
+        };
+        if rest > 0 && (is_kept || !is_admitted) {
+            self.bodies.push(Body {
+                channel,
+                tag,
+                rest,
+                kept,
+            });
+        }
+    }
+
+    fn body_on(&self, channel: Channel) -> Option<usize> {
+        self.bodies.iter().position(|body| body.channel == channel)
+    }
+
+    /// Adds what is there of a frame to the channel's body. `rest` counts the octet that ends the frame.
+    fn fill_body(&mut self, channel: Channel, rest: usize) {
+        let there = &self.buffer[self.at..self.end];
+        let count = rest.min(there.len());
+        self.at += count;
+        self.is_silent = true;
+        self.within = match rest - count {
+            0 => Within::None,
+            rest => Within::Body(channel, rest),
+        };
+        let Some(index) = self.body_on(channel) else {
+            return;
+        };
+        let body = &mut self.bodies[index];
+        // More than the content header announces does not belong to the body.
+        let most = usize::try_from(body.rest).unwrap_or(usize::MAX);
+        let count = count.min(rest - 1).min(most);
+        body.rest -= count as u64;
+        if let Some(kept) = &mut body.kept {
+            kept.contents.body.extend_from_slice(&there[..count]);
+        }
+        if let (0, Within::None) = (body.rest, &self.within) {
+            self.finish_body(index);
+        }
+    }
+
+    /// Hands over a body that is complete, and gives the client its content header.
+    fn finish_body(&mut self, index: usize) {
+        let Body { tag, kept, .. } = self.bodies.swap_remove(index);
+        let Some(Kept {
+            contents,
+            mut header,
+        }) = kept
+        else {
+            return;
+        };
+        if let Some(deliveries) = &self.deliveries {
+            deliveries.take(tag, contents);
+        }
+        if let Some(size) = body_size(&mut header) {
+            *size = [0; 8];
+        }
+        self.ready.extend_from_slice(&header);
+    }
+
+    /// Something else follows on a channel before its body is complete. The client gets the content header, so that it drops
+    /// the delivery.
+    fn give_up_body(&mut self, channel: Channel) {
+        if let Some(index) = self.body_on(channel)
+            && let Some(kept) = self.bodies.swap_remove(index).kept
+        {
+            self.ready.extend_from_slice(&kept.header);
+        }
+    }
+}
+
+/// The longest payload of a frame of this length; 0 is any length.
+pub(super) fn payload_of(frame_max: usize) -> usize {
+    match frame_max {
+        0 => usize::MAX,
+        most => most.saturating_sub(AROUND),
+    }
+}
+
+fn frame_of(kind: u8, channel: Channel, payload: &[u8]) -> Vec<u8> {
+    let [one, two] = channel;
+    let size = (payload.len() as u32).to_be_bytes();
+    [&[kind, one, two], size.as_slice(), payload, &[END]].concat()
+}
+
+/// The size of the body in the frame of a content header.
+pub(super) fn body_size(header: &mut [u8]) -> Option<&mut [u8; 8]> {
+    // Class and weight precede it, and flags follow.
+    header[HEAD..].get_mut(4..14)?.first_chunk_mut()
+}
+
+/// Takes flags and properties out of the frame of a content header.
+fn take_properties(header: &mut Vec<u8>) -> Vec<u8> {
+    const FLAGS_AT: usize = 12;
+    let mut properties = header.split_off(HEAD + FLAGS_AT);
+    properties.pop();
+    header.extend_from_slice(&[0, 0, END]);
+    header[3..HEAD].copy_from_slice(&(FLAGS_AT as u32 + 2).to_be_bytes());
+    properties
 }
 
 /// Returns the tag of the delivery that a method announces (`basic.deliver`).
@@ -237,7 +432,7 @@ fn delivery_tag(payload: &[u8]) -> Option<u64> {
 }
 
 /// Returns the longest frame that client and broker agree on, as the client computes it; 0 for any length.
-fn agreed(wanted: usize, offered: usize) -> usize {
+pub(super) fn agreed(wanted: usize, offered: usize) -> usize {
     match (wanted, offered) {
         (wanted, 0) => wanted,
         (0, offered) => offered.max(MIN_FRAME),

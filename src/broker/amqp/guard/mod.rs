@@ -4,13 +4,16 @@
 //! put both into a message, and the broker delivers such a message again on every connection. So the guard replaces
 //! what lapin cannot read before lapin sees it, and the message is processed.
 //!
-//! lapin also puts the body of a delivery together, however large it is. So the guard asks whether there is room for a body
-//! before lapin sees any of it, and leaves it out if there is none.
+//! Bodies go around lapin, which would copy each byte several times. The guard asks whether there is room for the body of a
+//! delivery before it reads any of it, and leaves it out if there is none. lapin gets the delivery with an empty body. What is
+//! published has a ticket in place of its body until the guard writes it. Headers that are longer than lapin's frames go
+//! around it too, so these frames, and lapin's buffers, can be small.
 //!
-//! [`tables`] and [`frames`] do no I/O. This file contains the stream, and passes it to lapin in a custom runtime. The
+//! [`tables`], [`frames`] and [`outgoing`] do no I/O. This file contains the stream, and passes it to lapin in a custom runtime. The
 //! guard reads from TLS, and TLS reads from TCP.
 
 mod frames;
+mod outgoing;
 mod tables;
 
 #[cfg(test)]
@@ -22,8 +25,8 @@ use async_rs::{
     traits::Reactor,
     util::{DummyIO, RuntimeParts},
 };
-pub(super) use frames::Admit;
 use frames::Frames;
+pub(super) use frames::{Contents, Deliveries};
 use futures_io::{AsyncRead, AsyncWrite};
 use futures_rustls::{TlsConnector, client::TlsStream, pki_types::ServerName};
 use futures_util::{Stream, future::Either};
@@ -31,8 +34,10 @@ use lapin::{
     AsyncTcpStream, Connection, ConnectionProperties, Error,
     uri::{AMQPScheme, AMQPUri},
 };
+pub(super) use outgoing::Bodies;
+use outgoing::Outgoing;
 use std::{
-    io::{self, IoSlice},
+    io,
     net::SocketAddr,
     pin::Pin,
     sync::Arc,
@@ -41,17 +46,27 @@ use std::{
 };
 use tokio::runtime::Handle;
 
-/// Reads of fewer bytes go through the buffer.
-const MIN_DIRECT_READ: usize = 16 * 1024;
+/// What goes around lapin on a connection.
+#[derive(Clone, Default)]
+pub(super) struct Around {
+    /// Takes the contents of deliveries; without it, lapin gets them.
+    pub(super) deliveries: Option<Arc<dyn Deliveries>>,
+    /// Has the bodies that are published; without it, lapin writes them.
+    pub(super) bodies: Option<Arc<Bodies>>,
+}
 
-/// Connects to the broker through the guard. `name` is the connection's name at the broker. `admit` decides which bodies of
-/// deliveries are read; without it, all are.
+/// Connects to the broker through the guard. `name` is the connection's name at the broker. The URI has the longest frame that
+/// the broker is asked for.
 pub(super) async fn connect(
-    uri: AMQPUri,
+    mut uri: AMQPUri,
     name: String,
     handle: Handle,
-    admit: Option<Admit>,
+    around: Around,
 ) -> Result<Connection, Error> {
+    let longest = uri.query.frame_max.unwrap_or_default();
+    if around.deliveries.is_some() || around.bodies.is_some() {
+        uri.query.frame_max = Some(short_frame(longest));
+    }
     let tokio = Tokio::default().with_handle(handle);
     let runtime = Runtime::new(RuntimeParts::new(
         tokio.clone(),
@@ -68,14 +83,22 @@ pub(super) async fn connect(
             AMQPScheme::AMQPS => Either::Right(with_tls(tcp, host).await?),
         };
         // lapin treats it as a plain stream, even if it uses TLS.
-        let mut stream = GuardedStream::new(stream, frame_max);
-        if let Some(admit) = admit.clone() {
-            stream.frames = stream.frames.with_admission(admit);
-        }
+        let stream = GuardedStream::new(stream, frame_max).with(longest, around.clone());
         Ok(AsyncTcpStream::Plain(stream))
     };
     let properties = ConnectionProperties::default().with_connection_name(name.into());
     Connection::connector(uri, runtime, connect, properties).await
+}
+
+/// The longest frame that lapin knows of, if bodies and long headers go around it. It has two buffers of 32 frames for each
+/// connection, which are written to the end under load: 512 KB, and 8 MB with the broker's own frames. One of them must hold
+/// the longest headers.
+fn short_frame(longest: u32) -> u32 {
+    const SHORT: u32 = 8192;
+    match longest {
+        0 => SHORT,
+        longest => SHORT.max(longest / 16).min(longest),
+    }
 }
 
 type TcpStream = <Tokio as Reactor>::TcpStream;
@@ -121,10 +144,12 @@ impl Reactor for GuardedRuntime {
     }
 }
 
-/// A connection that checks the bytes from the broker. Bytes to the broker are not checked.
+/// A connection that checks the bytes from the broker, and exchanges bodies.
 pub(super) struct GuardedStream<S> {
     stream: S,
     frames: Frames,
+    /// Without it, bytes to the broker are written as they are.
+    outgoing: Option<Outgoing>,
 }
 
 impl<S> GuardedStream<S> {
@@ -132,7 +157,18 @@ impl<S> GuardedStream<S> {
         Self {
             stream,
             frames: Frames::new(frame_max),
+            outgoing: None,
         }
+    }
+
+    /// Lets contents go around lapin. The broker is asked for frames of up to `longest` bytes then.
+    fn with(mut self, longest: u32, around: Around) -> Self {
+        let Around { deliveries, bodies } = around;
+        if deliveries.is_some() || bodies.is_some() {
+            self.outgoing = Some(Outgoing::new(bodies));
+        }
+        self.frames = self.frames.with_contents(longest, deliveries);
+        self
     }
 }
 
@@ -142,21 +178,18 @@ impl<S: AsyncRead + Unpin> AsyncRead for GuardedStream<S> {
         cx: &mut Context<'_>,
         into: &mut [u8],
     ) -> Poll<io::Result<usize>> {
-        let Self { stream, frames } = self.get_mut();
+        let Self { stream, frames, .. } = self.get_mut();
         let mut stream = Pin::new(stream);
         loop {
             let count = frames.take(into);
             if count > 0 || into.is_empty() {
                 return Poll::Ready(Ok(count));
             }
-            // A large body is read directly, without a copy.
-            let free = frames.free().min(into.len());
-            if free >= MIN_DIRECT_READ {
-                let count = ready!(stream.as_mut().poll_read(cx, &mut into[..free]))?;
-                frames.passed(count);
-                return Poll::Ready(Ok(count));
-            }
-            let count = ready!(stream.as_mut().poll_read(cx, frames.space()))?;
+            let count = match stream.as_mut().poll_read(cx, frames.space()) {
+                Poll::Ready(count) => count?,
+                Poll::Pending if frames.keep_alive() => continue,
+                Poll::Pending => return Poll::Pending,
+            };
             if count == 0 {
                 return Poll::Ready(Ok(0));
             }
@@ -172,28 +205,57 @@ impl<S: AsyncRead + Unpin> AsyncRead for GuardedStream<S> {
     }
 }
 
+impl<S: AsyncWrite + Unpin> GuardedStream<S> {
+    /// Writes what waits.
+    fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Some(outgoing) = &mut self.outgoing else {
+            return Poll::Ready(Ok(()));
+        };
+        loop {
+            let parts = outgoing.to_write();
+            if parts.is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+            let count = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, &parts))?;
+            if count == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            drop(parts);
+            outgoing.wrote(count);
+        }
+    }
+}
+
 impl<S: AsyncWrite + Unpin> AsyncWrite for GuardedStream<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bytes)
+        ready!(self.poll_drain(cx))?;
+        let Self {
+            stream,
+            frames,
+            outgoing,
+        } = &mut *self;
+        let Some(outgoing) = outgoing else {
+            return Pin::new(stream).poll_write(cx, bytes);
+        };
+        outgoing.accept(bytes, frames.longest())?;
+        // What the socket does not take now is written before anything else.
+        if let Poll::Ready(drained) = self.poll_drain(cx) {
+            drained?;
+        }
+        Poll::Ready(Ok(bytes.len()))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_drain(cx))?;
         Pin::new(&mut self.stream).poll_flush(cx)
     }
 
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_drain(cx))?;
         Pin::new(&mut self.stream).poll_close(cx)
     }
 }

@@ -65,9 +65,9 @@ proptest! {
                 }
                 Step::HandedOver => {
                     let Some((tag, size, is_admitted)) = sent.pop_front() else { continue };
-                    let (room, left_out) = consumers.receive(tag, if is_admitted { size } else { 0 });
-                    prop_assert_eq!(left_out.is_none(), is_admitted);
-                    working.push(room);
+                    let received = consumers.receive(tag, if is_admitted { size } else { 0 });
+                    prop_assert_eq!(received.left_out.is_none(), is_admitted);
+                    working.push(received.room);
                 }
                 Step::Settled(index) => {
                     if !working.is_empty() {
@@ -152,12 +152,22 @@ fn without_a_small_limit_the_prefetch_is_the_setting_at_once() {
 async fn a_message_that_does_not_fit_waits_for_the_others() {
     let consumers = consumers(48 * MIB);
     assert!(consumers.intake.admit(1, 10 * MIB as u64));
-    let (first, left_out) = consumers.receive(1, 10 * MIB);
+    let Received {
+        room: first,
+        left_out,
+        ..
+    } = consumers.receive(1, 10 * MIB);
     assert_eq!(left_out, None);
     assert!(!consumers.intake.admit(2, 5 * MIB as u64));
     assert!(!consumers.intake.admit(3, 50 * MIB as u64));
-    assert_eq!(consumers.receive(2, 0).1, Some(LeftOut::NoRoom(5 * MIB)));
-    assert_eq!(consumers.receive(3, 0).1, Some(LeftOut::TooLarge(50 * MIB)));
+    assert_eq!(
+        consumers.receive(2, 0).left_out,
+        Some(LeftOut::NoRoom(5 * MIB))
+    );
+    assert_eq!(
+        consumers.receive(3, 0).left_out,
+        Some(LeftOut::TooLarge(50 * MIB))
+    );
     assert!(consumers.intake.room_for(5 * MIB).now_or_never().is_none());
     first.release();
     assert!(consumers.intake.room_for(5 * MIB).now_or_never().is_some());
@@ -169,7 +179,7 @@ async fn a_message_that_does_not_fit_waits_for_the_others() {
 async fn a_wait_for_memory_is_named_in_the_log() {
     let (consumers, log) = (consumers(48 * MIB), CapturedLog::begin());
     assert!(consumers.intake.admit(1, 10 * MIB as u64));
-    let (running, _) = consumers.receive(1, 10 * MIB);
+    let running = consumers.receive(1, 10 * MIB).room;
     let waiting = consumers.intake.room_for(5 * MIB);
     let end = async {
         tokio::time::sleep(Duration::from_secs(601)).await;
@@ -186,7 +196,7 @@ fn unsettled_deliveries_of_earlier_consumers_count() {
     let mut consumers = consumers(48 * MIB);
     let receive = |consumers: &Consumers, tag| {
         assert!(consumers.intake.admit(tag, 1));
-        consumers.receive(tag, 1).0
+        consumers.receive(tag, 1).room
     };
     let first = receive(&consumers, 1);
     assert!(!consumers.are_at(1), "the broker counts them");
@@ -198,4 +208,25 @@ fn unsettled_deliveries_of_earlier_consumers_count() {
     assert!(consumers.below(2).now_or_never().is_some());
     assert!(!consumers.are_at(1));
     drop(second);
+}
+
+#[test]
+fn contents_wait_for_their_delivery() {
+    let consumers = consumers(48 * MIB);
+    let body = |size| Contents {
+        body: vec![0; size],
+        properties: None,
+    };
+    for (tag, size) in [(1, 10), (2, 20), (3, 30)] {
+        assert!(consumers.intake.admit(tag, size as u64));
+        consumers.intake.take(tag, body(size));
+    }
+    // The client has dropped the first one.
+    let second = consumers.receive(2, 0);
+    assert_eq!(second.contents, Some(body(20)));
+    assert_eq!(consumers.receive(1, 0).contents, None);
+    assert_eq!(consumers.intake.waiting().len(), 1);
+    let memory = consumers.intake.memory.clone();
+    drop((second, consumers));
+    assert_eq!(memory.used(), 0);
 }

@@ -3,7 +3,7 @@
 pub(in crate::broker::amqp) use super::deliveries::{Acker, Consumer, Delivery, PublisherConfirm};
 
 use super::{
-    super::guard::{self, Admit},
+    super::guard::{self, Around},
     SimulatedBroker,
     frames::{Answer, Binding, Publish, QueueLimits, Request, Settlement},
     network::lost,
@@ -30,10 +30,10 @@ pub(in crate::broker::amqp) async fn connect(
     uri: AMQPUri,
     name: String,
     handle: Handle,
-    admit: Option<Admit>,
+    around: Around,
 ) -> Result<Connection, Error> {
     let Some(broker) = super::current() else {
-        let connecting = guard::connect(uri, name, handle, admit);
+        let connecting = guard::connect(uri, name, handle, around);
         return connecting.await.map(Box::new).map(Connection::Real);
     };
     let user = uri.authority.userinfo.username;

@@ -201,10 +201,15 @@ async fn consuming_is_tried_again_after_10_seconds() {
 #[tokio::test(start_paused = true)]
 async fn a_channel_to_publish_on_is_opened_within_10_seconds() {
     let world = Simulated::new();
-    let connecting = client::connect(URI.parse().unwrap(), "w".into(), Handle::current(), None);
+    let connecting = client::connect(
+        URI.parse().unwrap(),
+        "w".into(),
+        Handle::current(),
+        Default::default(),
+    );
     let connection = connecting.await.unwrap();
     world.silence();
-    let (took, opened) = seconds(PublishChannel::open(connection)).await;
+    let (took, opened) = seconds(PublishChannel::open(connection, None)).await;
     let error = opened.err().unwrap();
     assert_eq!(took, 10);
     assert_eq!(
@@ -259,7 +264,12 @@ async fn unproven_settlements_are_told_every_minute() {
 async fn messages_without_room_are_given_back_in_5_seconds() {
     let world = Simulated::new();
     world.put("1");
-    let connecting = client::connect(URI.parse().unwrap(), "r".into(), Handle::current(), None);
+    let connecting = client::connect(
+        URI.parse().unwrap(),
+        "r".into(),
+        Handle::current(),
+        Default::default(),
+    );
     let connection: Connection = connecting.await.unwrap();
     let channel = connection.create_channel().await.unwrap();
     let (options, none) = (BasicConsumeOptions::default(), FieldTable::default());

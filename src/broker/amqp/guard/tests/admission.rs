@@ -1,4 +1,5 @@
-//! Bodies that are left out: the client gets the delivery with an empty body, and everything around it unchanged.
+//! The contents of deliveries: the client gets each delivery with an empty body, and everything around it unchanged. What
+//! it does not get is handed over before, or left out.
 
 use super::*;
 use proptest::prelude::*;
@@ -21,6 +22,26 @@ fn delivery(channel: u8, tag: u64, size: usize) -> [Vec<u8>; 2] {
     [(1, method), (2, header)].map(|(kind, payload)| on(channel, frame(kind, &payload)))
 }
 
+/// The same with properties.
+fn delivery_with(
+    channel: u8,
+    tag: u64,
+    size: usize,
+    properties: lapin::BasicProperties,
+) -> [Vec<u8>; 2] {
+    let [method, _] = delivery(channel, tag, size);
+    let header = AMQPContentHeader {
+        class_id: 60,
+        body_size: size as u64,
+        properties,
+    };
+    let mut room = vec![0; 1 << 17];
+    let written = gen_frame(&AMQPFrame::Header(channel.into(), header))(room.as_mut_slice().into());
+    let length = written.unwrap().into_inner().1;
+    room.truncate(length as usize);
+    [method, room]
+}
+
 fn on(channel: u8, mut frame: Vec<u8>) -> Vec<u8> {
     frame[2] = channel;
     frame
@@ -35,48 +56,146 @@ fn body(channel: u8, tag: u64, size: usize, most: usize) -> Vec<u8> {
         .collect()
 }
 
-/// What the client gets, and the tags and sizes that the admission was asked for.
-fn admitted(
+/// What went around the client.
+#[derive(Clone, Default)]
+struct Taken {
+    /// The tags and sizes that the admission was asked for.
+    asked: Vec<(u64, u64)>,
+    contents: Vec<(u64, Vec<u8>, Option<Vec<u8>>)>,
+}
+
+struct Taking<F>(Mutex<Taken>, F);
+
+impl<F: Fn(u64) -> bool + Send + Sync> Deliveries for Taking<F> {
+    fn admit(&self, tag: u64, size: u64) -> bool {
+        self.0.lock().unwrap().asked.push((tag, size));
+        self.1(tag)
+    }
+
+    fn take(&self, tag: u64, contents: Contents) {
+        let Contents { body, properties } = contents;
+        let mut taken = self.0.lock().unwrap();
+        taken.contents.push((tag, body, properties));
+    }
+}
+
+/// What the client gets in frames of at most `frame_max` bytes, and what it does not get.
+fn taken(
     bytes: &[u8],
     sizes: &[usize],
+    frame_max: u32,
     admit: impl Fn(u64) -> bool + Send + Sync + 'static,
-) -> (Vec<u8>, Vec<(u64, u64)>) {
-    let asked: Arc<Mutex<Vec<_>>> = Arc::default();
-    let noted = asked.clone();
-    let admission: Admit = Arc::new(move |tag, size| {
-        noted.lock().unwrap().push((tag, size));
-        admit(tag)
+) -> (Vec<u8>, Taken) {
+    let taking = Arc::new(Taking(Mutex::default(), admit));
+    let deliveries = taking.clone();
+    let got = read_with(bytes, sizes, 1 << 20, move |stream| {
+        stream.frames = Frames::new(frame_max).with_contents(131_072, Some(deliveries));
     });
-    let got = read_with(bytes, sizes, 1 << 20, |stream| {
-        stream.frames = Frames::new(0).with_admission(admission);
-    });
-    let asked = asked.lock().unwrap().clone();
-    (got, asked)
+    let taken = taking.0.lock().unwrap().clone();
+    (got, taken)
 }
 
 proptest! {
-    /// In whatever pieces the bytes come: admitted deliveries are unchanged, the others are empty.
+    /// In whatever pieces the bytes come: the client gets empty deliveries, and each body that is admitted is taken whole.
     #[test]
-    fn bodies_are_left_out_as_a_whole(
+    fn bodies_go_around_the_client(
         deliveries in prop::collection::vec((0_usize..300_000, any::<bool>(), 1_u8..3), 1..6),
         most in 1000_usize..131_000,
         sizes in prop::collection::vec(1_usize..100_000, 1..4),
     ) {
-        let (mut sent, mut expected, mut all) = (vec![], vec![], vec![]);
-        let other = frame(8, b"");
+        let (mut sent, mut expected, mut all, mut bodies) = (vec![], vec![], vec![], vec![]);
+        let other = on(7, frame(1, &[0, 20, 0, 11, 0, 0, 0, 0]));
         for (n, (size, is_admitted, channel)) in deliveries.iter().enumerate() {
             let tag = n as u64;
-            let whole = [delivery(*channel, tag, *size).concat(), body(*channel, tag, *size, most)].concat();
-            sent.extend([whole.as_slice(), &other].concat());
-            let kept = if *is_admitted { whole } else { delivery(*channel, tag, 0).concat() };
-            expected.extend([kept.as_slice(), &other].concat());
+            let [method, header] = delivery(*channel, tag, *size);
+            let whole = [method, header, body(*channel, tag, *size, most), other.clone()].concat();
+            sent.extend(whole);
+            expected.extend([delivery(*channel, tag, 0).concat(), other.clone()].concat());
             all.push((tag, *size as u64));
+            if *is_admitted && *size > 0 {
+                bodies.push((tag, vec![tag as u8; *size], None));
+            }
         }
         let admit: Vec<_> = deliveries.iter().map(|(_, admit, _)| *admit).collect();
-        let (got, asked) = admitted(&sent, &sizes, move |tag| admit[tag as usize]);
-        prop_assert!(got == expected, "{} bytes of {}", got.len(), expected.len());
-        prop_assert_eq!(asked, all);
+        let (got, taken) = taken(&sent, &sizes, 0, move |tag| admit[tag as usize]);
+        prop_assert!(without_heartbeats(&got) == expected, "{} bytes of {}", got.len(), expected.len());
+        prop_assert_eq!(taken.asked, all);
+        prop_assert!(taken.contents == bodies);
     }
+}
+
+/// The guard adds heartbeats while a body arrives.
+fn without_heartbeats(mut bytes: &[u8]) -> Vec<u8> {
+    let mut others = vec![];
+    while let Some(&[kind, _, _, a, b, c, d]) = bytes.first_chunk() {
+        let (frame, rest) = bytes.split_at(8 + u32::from_be_bytes([a, b, c, d]) as usize);
+        if kind != 8 {
+            others.extend(frame);
+        }
+        bytes = rest;
+    }
+    others
+}
+
+#[test]
+fn the_client_gets_a_heartbeat_while_a_body_arrives() {
+    let [method, header] = delivery(1, 1, 300);
+    let sent = [method, header, body(1, 1, 300, 1000)].concat();
+    // A size of 0 means that nothing has arrived.
+    let (got, taken) = taken(&sent, &[100, 0, 0], 0, |_| true);
+    let heartbeat = on(0, frame(8, b""));
+    let count = got.windows(8).filter(|window| *window == heartbeat).count();
+    assert!((2..=4).contains(&count), "{count}");
+    assert_eq!(without_heartbeats(&got), delivery(1, 1, 0).concat());
+    assert_eq!(taken.contents.len(), 1);
+}
+
+#[test]
+fn headers_longer_than_a_frame_of_the_client_go_around_it() {
+    let long = "v".repeat(9000);
+    let mut headers = FieldTable::default();
+    headers.insert("long".into(), AMQPValue::LongString(long.as_str().into()));
+    let properties = lapin::BasicProperties::default()
+        .with_headers(headers)
+        .with_message_id("id".into());
+    let [method, header] = delivery_with(1, 5, 3, properties.clone());
+    let sent = [method, header, body(1, 5, 3, 1000)].concat();
+    for admitted in [true, false] {
+        let (got, taken) = taken(&sent, &[700], 4096, move |_| admitted);
+        // The client gets no properties at all.
+        assert_eq!(without_heartbeats(&got), delivery(1, 5, 0).concat());
+        let [(5, body, Some(read))] = taken.contents.as_slice() else {
+            panic!("{:?}", taken.contents)
+        };
+        assert_eq!(body.len(), if admitted { 3 } else { 0 });
+        let (_, read) = basic::parse_properties(read.as_slice()).unwrap();
+        assert_eq!(read, properties);
+    }
+    // A frame that is long enough leaves them to the client.
+    let (got, taken) = taken(&sent, &[700], 16_384, |_| false);
+    assert_eq!(taken.contents, []);
+    assert!(got.len() > 9000);
+}
+
+#[test]
+fn a_body_that_is_not_complete_is_not_taken() {
+    let [method, header] = delivery(1, 1, 6);
+    let cut = [method.clone(), header.clone(), frame(3, b"abc")].concat();
+    let close = frame(1, &[0, 20, 0, 40, 1, 64, 0, 0, 0, 0, 0]);
+    let (got, taken) = taken(&[cut, close.clone()].concat(), &[7], 0, |_| true);
+    // The client waits for the body, and sees that the channel is closed.
+    let expected = [method, header, close].concat();
+    assert_eq!(without_heartbeats(&got), expected);
+    assert_eq!(taken.contents, []);
+}
+
+#[test]
+fn more_than_a_body_announces_does_not_count() {
+    let [method, header] = delivery(1, 1, 2);
+    let sent = [method, header, frame(3, b"abc"), frame(8, b"")].concat();
+    let (got, taken) = taken(&sent, &[usize::MAX], 0, |_| true);
+    assert_eq!(got, [delivery(1, 1, 0).concat(), frame(8, b"")].concat());
+    assert_eq!(taken.contents, [(1, b"ab".to_vec(), None)]);
 }
 
 #[test]
@@ -96,25 +215,26 @@ fn only_the_bodies_of_deliveries_are_left_out() {
         frame(3, b"abc"),
     ]
     .concat();
-    let (got, asked) = admitted(&returned, &[usize::MAX], |_| false);
-    assert_eq!((got, asked), (returned, vec![]));
+    let (got, taken) = taken(&returned, &[usize::MAX], 0, |_| false);
+    assert_eq!((got, taken.asked), (returned, vec![]));
 }
 
 #[test]
-fn a_body_is_left_out_beside_one_on_another_channel() {
+fn bodies_on_two_channels_are_told_apart() {
     let [first, second] = [delivery(1, 1, 6), delivery(2, 2, 3)].map(|frames| frames.concat());
     let halves = [on(1, frame(3, b"abc")), on(1, frame(3, b"def"))];
     let other = on(2, frame(3, b"xyz"));
-    let sent = [
-        first,
-        second.clone(),
-        halves[0].clone(),
-        other.clone(),
-        halves[1].clone(),
-    ]
-    .concat();
-    let (got, _) = admitted(&sent, &[usize::MAX], |tag| tag == 2);
-    assert_eq!(got, [delivery(1, 1, 0).concat(), second, other].concat());
+    let sent = [first, second, halves[0].clone(), other, halves[1].clone()].concat();
+    for (admitted, contents) in [
+        (vec![2], vec![(2, b"xyz".to_vec(), None)]),
+        (
+            vec![1, 2],
+            vec![(2, b"xyz".to_vec(), None), (1, b"abcdef".to_vec(), None)],
+        ),
+    ] {
+        let (_, taken) = taken(&sent, &[usize::MAX], 0, move |tag| admitted.contains(&tag));
+        assert_eq!(taken.contents, contents);
+    }
 }
 
 #[test]
@@ -122,6 +242,6 @@ fn a_header_without_a_size_does_no_harm() {
     let [method, _] = delivery(1, 1, 0);
     for length in 0..12 {
         let sent = [method.clone(), frame(2, &vec![0; length]), frame(8, b"")].concat();
-        admitted(&sent, &[usize::MAX], |_| false);
+        taken(&sent, &[usize::MAX], 4096, |_| false);
     }
 }

@@ -3,6 +3,7 @@
 mod admission;
 mod any_bytes;
 mod headers;
+mod publishing;
 mod text;
 
 use super::{super::table, tables::*, *};

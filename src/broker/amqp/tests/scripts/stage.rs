@@ -181,7 +181,12 @@ fn described(confirmation: Confirmation) -> String {
 }
 
 async fn connect(uri: &lapin::uri::AMQPUri) -> Connection {
-    let connecting = open(uri.clone(), "script".into(), Handle::current(), None);
+    let connecting = open(
+        uri.clone(),
+        "script".into(),
+        Handle::current(),
+        Default::default(),
+    );
     connecting.await.expect("the broker responds")
 }
 

@@ -1,0 +1,231 @@
+//! Writes frames to the broker, and puts bodies where the client has written tickets.
+//!
+//! The client copies a body into frames, and these into its buffer. So it gets a ticket instead, which is a body of eight
+//! bytes, and the body goes around it.
+
+use super::frames::{AROUND, BODY, Channel, END, HEAD, HEADER, METHOD, body_size, payload_of};
+use bytes::Bytes;
+use std::{
+    collections::{HashMap, VecDeque},
+    io::{self, IoSlice},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+    },
+};
+
+/// The first octet of the protocol header, and its length.
+const PROTOCOL: u8 = b'A';
+const PROTOCOL_LEN: usize = 8;
+/// The ids of the method `connection.tune-ok`.
+const TUNE_OK: [u8; 4] = [0, 10, 0, 31];
+/// Parts of bodies that are shorter than this are copied, so that small messages are written as a whole.
+const SHORT: usize = 4096;
+/// How many parts are written at once.
+const PARTS: usize = 16;
+
+/// A body that stands for another one.
+pub(in crate::broker::amqp) type Ticket = [u8; 8];
+
+/// The bodies that are published on one connection and not written yet.
+#[derive(Debug)]
+pub(in crate::broker::amqp) struct Bodies {
+    waiting: Mutex<HashMap<Ticket, Bytes>>,
+    next: AtomicU64,
+    /// The longest frame that the broker accepts.
+    frame_max: AtomicUsize,
+}
+
+impl Bodies {
+    pub(in crate::broker::amqp) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            waiting: Mutex::default(),
+            next: AtomicU64::new(0),
+            frame_max: AtomicUsize::new(0),
+        })
+    }
+
+    /// Takes a body, and returns the ticket to publish in its place.
+    pub(in crate::broker::amqp) fn deposit(&self, body: Bytes) -> Ticket {
+        let ticket = self.next.fetch_add(1, Relaxed).to_be_bytes();
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.insert(ticket, body);
+        ticket
+    }
+
+    /// Takes a body back.
+    pub(in crate::broker::amqp) fn withdraw(&self, ticket: &[u8]) -> Option<Bytes> {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.remove(ticket)
+    }
+
+    /// Returns the longest frame that the broker accepts, in bytes.
+    pub(in crate::broker::amqp) fn frame_max(&self) -> usize {
+        self.frame_max.load(Relaxed)
+    }
+}
+
+/// Frames on their way to the broker.
+pub(crate) struct Outgoing {
+    /// What bodies are published; without it, none is exchanged.
+    bodies: Option<Arc<Bodies>>,
+    /// The longest frame that the broker accepts; 0 for any length.
+    frame_max: usize,
+    /// The beginning of a frame that is not complete.
+    begun: Vec<u8>,
+    /// A content header whose ticket follows.
+    header: Option<Vec<u8>>,
+    /// What can be written: of the first part, `written` bytes are.
+    parts: VecDeque<Part>,
+    written: usize,
+}
+
+enum Part {
+    Copied(Vec<u8>),
+    Body(Bytes),
+}
+
+impl Part {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Copied(bytes) => bytes,
+            Self::Body(bytes) => bytes,
+        }
+    }
+}
+
+impl Outgoing {
+    pub(crate) fn new(bodies: Option<Arc<Bodies>>) -> Self {
+        Self {
+            bodies,
+            frame_max: 0,
+            begun: Vec::new(),
+            header: None,
+            parts: VecDeque::new(),
+            written: 0,
+        }
+    }
+
+    /// Takes bytes of the client. `longest` is the longest frame that can be agreed on with the broker; 0 for any length.
+    ///
+    /// # Errors
+    /// Returns an error for a ticket that is not known. Nothing may be written after that.
+    pub(crate) fn accept(&mut self, bytes: &[u8], longest: usize) -> io::Result<()> {
+        if self.begun.is_empty() {
+            let rest = self.accept_frames(bytes, longest)?;
+            self.begun.extend_from_slice(rest);
+            return Ok(());
+        }
+        self.begun.extend_from_slice(bytes);
+        let begun = std::mem::take(&mut self.begun);
+        let rest = self.accept_frames(&begun, longest)?;
+        self.begun.extend_from_slice(rest);
+        Ok(())
+    }
+
+    /// Takes all complete frames. Returns what follows them.
+    fn accept_frames<'a>(&mut self, mut bytes: &'a [u8], longest: usize) -> io::Result<&'a [u8]> {
+        while let Some(&[kind, one, two, size @ ..]) = bytes.first_chunk::<HEAD>() {
+            let length = match kind {
+                PROTOCOL => PROTOCOL_LEN,
+                _ => (u32::from_be_bytes(size) as usize).saturating_add(AROUND),
+            };
+            let Some((frame, rest)) = bytes.split_at_checked(length) else {
+                break;
+            };
+            self.accept_frame(kind, [one, two], frame, longest)?;
+            bytes = rest;
+        }
+        Ok(bytes)
+    }
+
+    fn accept_frame(
+        &mut self,
+        kind: u8,
+        channel: Channel,
+        frame: &[u8],
+        longest: usize,
+    ) -> io::Result<()> {
+        match (kind, &self.bodies) {
+            (METHOD, _) if frame[HEAD..].starts_with(&TUNE_OK) => self.tune(frame, longest),
+            (HEADER, Some(_)) => self.header = Some(frame.to_vec()),
+            (BODY, Some(bodies)) => {
+                let ticket = &frame[HEAD..frame.len() - 1];
+                let (Some(body), Some(header)) = (bodies.withdraw(ticket), self.header.take())
+                else {
+                    return Err(io::Error::other("a message without a body is published"));
+                };
+                self.write_content(channel, header, &body);
+            }
+            _ => self.copy(frame),
+        }
+        Ok(())
+    }
+
+    /// Asks the broker for longer frames than the client does.
+    fn tune(&mut self, frame: &[u8], longest: usize) {
+        /// The ids of the method and the number of channels precede the longest frame.
+        const FRAME_MAX_AT: usize = HEAD + 6;
+        self.frame_max = longest;
+        if let Some(bodies) = &self.bodies {
+            bodies.frame_max.store(longest, Relaxed);
+        }
+        let mut frame = frame.to_vec();
+        if let Some(most) = frame[FRAME_MAX_AT..].first_chunk_mut() {
+            *most = (longest as u32).to_be_bytes();
+        }
+        self.copy(&frame);
+    }
+
+    fn write_content(&mut self, channel: Channel, mut header: Vec<u8>, body: &Bytes) {
+        if let Some(size) = body_size(&mut header) {
+            *size = (body.len() as u64).to_be_bytes();
+        }
+        self.copy(&header);
+        let longest = payload_of(self.frame_max);
+        let mut rest = body.clone();
+        while !rest.is_empty() {
+            let piece = rest.split_to(longest.min(rest.len()));
+            let [one, two] = channel;
+            self.copy(&[BODY, one, two]);
+            self.copy(&(piece.len() as u32).to_be_bytes());
+            if piece.len() < SHORT {
+                self.copy(&piece);
+            } else {
+                self.parts.push_back(Part::Body(piece));
+            }
+            self.copy(&[END]);
+        }
+    }
+
+    /// Adds bytes to the last part.
+    fn copy(&mut self, bytes: &[u8]) {
+        if let Some(Part::Copied(last)) = self.parts.back_mut() {
+            last.extend_from_slice(bytes);
+        } else {
+            self.parts.push_back(Part::Copied(bytes.to_vec()));
+        }
+    }
+
+    /// What is to be written next; empty if there is nothing.
+    pub(crate) fn to_write(&self) -> Vec<IoSlice<'_>> {
+        let parts = self.parts.iter().take(PARTS).map(Part::bytes);
+        let skipped = std::iter::once(self.written).chain(std::iter::repeat(0));
+        parts
+            .zip(skipped)
+            .map(|(part, skipped)| IoSlice::new(&part[skipped..]))
+            .collect()
+    }
+
+    /// Records that so many bytes were written.
+    pub(crate) fn wrote(&mut self, count: usize) {
+        self.written += count;
+        while let Some(first) = self.parts.front() {
+            let Some(after) = self.written.checked_sub(first.bytes().len()) else {
+                break;
+            };
+            self.written = after;
+            self.parts.pop_front();
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! What is published: the broker gets each body in place of its ticket, and everything around it unchanged.
+
+use super::*;
+use bytes::Bytes;
+use futures_io::AsyncWrite;
+use lapin::BasicProperties;
+use proptest::prelude::*;
+
+/// A connection that takes pieces of these sizes, again and again. At a size of 0 it takes nothing yet.
+struct Takes {
+    taken: Vec<u8>,
+    sizes: Vec<usize>,
+    at: usize,
+}
+
+impl AsyncRead for Takes {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        _: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        Poll::Pending
+    }
+}
+
+impl AsyncWrite for Takes {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.at += 1;
+        let count = self.sizes[self.at % self.sizes.len()].min(bytes.len());
+        if count == 0 {
+            return Poll::Pending;
+        }
+        self.taken.extend_from_slice(&bytes[..count]);
+        Poll::Ready(Ok(count))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// What the broker gets of bytes that the client writes in pieces of `most` bytes. The broker offers frames of up to
+/// `offered` bytes.
+fn written(
+    bytes: &[u8],
+    most: usize,
+    sizes: &[usize],
+    bodies: Option<Arc<Bodies>>,
+    offered: u32,
+) -> io::Result<Vec<u8>> {
+    let takes = Takes {
+        taken: vec![],
+        sizes: sizes.to_vec(),
+        at: 0,
+    };
+    let around = Around {
+        bodies,
+        deliveries: None,
+    };
+    let mut stream = GuardedStream::new(takes, 8192).with(131_072, around);
+    stream.frames.space()[..20].copy_from_slice(&tune(10, 30, offered));
+    stream.frames.filled(20);
+    let mut stream = Pin::new(&mut stream);
+    let mut cx = Context::from_waker(std::task::Waker::noop());
+    for mut piece in bytes.chunks(most) {
+        while !piece.is_empty() {
+            if let Poll::Ready(count) = stream.as_mut().poll_write(&mut cx, piece) {
+                piece = &piece[count?..];
+            }
+        }
+    }
+    while stream.as_mut().poll_close(&mut cx)?.is_pending() {}
+    Ok(stream.stream.taken.clone())
+}
+
+/// `connection.tune` or `connection.tune-ok`.
+fn tune(class: u8, method: u8, frame_max: u32) -> Vec<u8> {
+    let longest = frame_max.to_be_bytes();
+    let mut tune = frame(
+        1,
+        &[&[0, class, 0, method, 0, 9], longest.as_slice(), &[0, 60]].concat(),
+    );
+    tune[2] = 0;
+    tune
+}
+
+fn bytes_of(frame: &AMQPFrame) -> Vec<u8> {
+    let mut room = vec![0; 1 << 20];
+    let written = gen_frame(frame)(room.as_mut_slice().into()).unwrap();
+    let length = written.into_inner().1;
+    room.truncate(length as usize);
+    room
+}
+
+/// The frames of a message with a body of `size` bytes; the body itself is not among them.
+fn message(id: usize, size: u64) -> [AMQPFrame; 2] {
+    let publish = basic::Publish {
+        exchange: "x".into(),
+        routing_key: "k".into(),
+        mandatory: true,
+        immediate: false,
+    };
+    let header = AMQPContentHeader {
+        class_id: 60,
+        body_size: size,
+        properties: BasicProperties::default().with_message_id(id.to_string().as_str().into()),
+    };
+    [
+        AMQPFrame::Method(1, AMQPClass::Basic(basic::AMQPMethod::Publish(publish))),
+        AMQPFrame::Header(1, header),
+    ]
+}
+
+proptest! {
+    /// In whatever pieces the client writes and the broker takes them.
+    #[test]
+    fn the_broker_gets_bodies_in_place_of_tickets(
+        messages in prop::collection::vec(0_usize..300_000, 1..6),
+        offered in prop_oneof![Just(0_u32), Just(4096), Just(131_072), 4096_u32..200_000],
+        most in prop_oneof![1_usize..50, 1000_usize..100_000],
+        sizes in prop::collection::vec(0_usize..100_000, 1..4),
+    ) {
+        let bodies = Bodies::new();
+        let (mut bytes, mut expected) = (b"AMQP\0\0\x09\x01".to_vec(), vec![]);
+        bytes.extend(tune(10, 31, 8192));
+        for (id, size) in messages.iter().enumerate() {
+            let body = vec![id as u8; *size];
+            let ticket = bodies.deposit(Bytes::from(body.clone()));
+            bytes.extend(message(id, 8).iter().flat_map(bytes_of));
+            bytes.extend([frame(3, &ticket), bytes_of(&AMQPFrame::Heartbeat)].concat());
+            expected.push((message(id, *size as u64), body));
+        }
+        let sizes = [sizes, vec![70_000]].concat();
+        let got = written(&bytes, most, &sizes, Some(bodies.clone()), offered).unwrap();
+        let (start, rest) = got.split_at(28);
+        let longest = if offered == 0 { 131_072 } else { offered.min(131_072) };
+        prop_assert_eq!(start, [b"AMQP\0\0\x09\x01".to_vec(), tune(10, 31, longest)].concat());
+        prop_assert_eq!(bodies.frame_max(), longest as usize);
+        let mut frames = VecDeque::from(parsed(rest.to_vec()));
+        for (message, body) in expected {
+            for part in message {
+                prop_assert_eq!(frames.pop_front(), Some(part));
+            }
+            let mut got = vec![];
+            while let Some(AMQPFrame::Body(1, piece)) = frames.front() {
+                prop_assert!(piece.len() + 8 <= longest as usize);
+                got.extend_from_slice(piece);
+                frames.pop_front();
+            }
+            prop_assert!(got == body, "{} bytes of {}", got.len(), body.len());
+            prop_assert_eq!(frames.pop_front(), Some(AMQPFrame::Heartbeat));
+        }
+        prop_assert_eq!(frames.len(), 0);
+    }
+}
+
+#[test]
+fn a_message_without_a_body_is_never_published() {
+    let bodies = Bodies::new();
+    let ticket = bodies.deposit(Bytes::from_static(b"body"));
+    assert_eq!(
+        bodies.withdraw(&ticket).as_deref(),
+        Some(b"body".as_slice())
+    );
+    let frames = message(1, 8);
+    let frames = frames.iter().flat_map(bytes_of);
+    let bytes: Vec<u8> = frames.chain(frame(3, &ticket)).collect();
+    let error = written(&bytes, 1000, &[1000], Some(bodies), 0).unwrap_err();
+    assert_eq!(error.to_string(), "a message without a body is published");
+}
+
+#[test]
+fn without_tickets_bodies_are_written_as_they_are() {
+    let frames = message(1, 8);
+    let frames = frames.iter().flat_map(bytes_of);
+    let bytes: Vec<u8> = frames.chain(frame(3, b"12345678")).collect();
+    assert_eq!(written(&bytes, 7, &[9], None, 0).unwrap(), bytes);
+}
+
+#[test]
+fn longer_frames_than_the_clients_are_split() {
+    let body = |length| AMQPFrame::Body(1, vec![7; length]);
+    let bytes = [body(10_000), AMQPFrame::Heartbeat, body(4088), body(4089)];
+    let bytes: Vec<u8> = bytes.iter().flat_map(bytes_of).collect();
+    for sizes in [vec![usize::MAX], vec![1000], vec![5, 4096]] {
+        let frames = parsed(read(&bytes, &sizes, 1 << 20, 4096));
+        let mut length = 0;
+        for frame in &frames {
+            if let AMQPFrame::Body(1, piece) = frame {
+                assert!(piece.len() <= 4088 && piece.iter().all(|byte| *byte == 7));
+                length += piece.len();
+            }
+        }
+        assert_eq!(length, 10_000 + 4088 + 4089, "{sizes:?}");
+        let others = frames
+            .iter()
+            .filter(|frame| **frame == AMQPFrame::Heartbeat);
+        assert_eq!(others.count(), 1);
+    }
+}
