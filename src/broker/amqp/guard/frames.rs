@@ -238,7 +238,7 @@ impl Frames {
     fn split(&mut self, channel: Channel, rest: usize) {
         let count = rest.min(self.end - self.at);
         let payload = &self.buffer[self.at..self.at + count.min(rest - 1)];
-        for piece in payload.chunks(self.frame_max - AROUND) {
+        for piece in payload.chunks(payload_of(self.frame_max).max(1)) {
             self.ready
                 .extend_from_slice(&frame_of(BODY, channel, piece));
         }
