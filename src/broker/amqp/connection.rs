@@ -39,9 +39,8 @@ const LOCK_HEARTBEAT: u16 = 10;
 /// The longest frame that is asked for, in bytes, if the URI has no `frame_max`: RabbitMQ's own default. Headers must fit
 /// into one frame (wire-contract: Header frame size).
 ///
-/// lapin has two buffers of 32 frames for each connection. If it knows this size before it connects, the system gives it
-/// empty pages as they are used: an idle step takes 2 MB. Otherwise it grows the buffers later and writes zeros into them:
-/// then an idle step takes 18 MB.
+/// lapin has two buffers of 32 frames for each connection. If it knows the size of its frames before it connects, the system
+/// gives it empty pages as they are used. Otherwise it grows the buffers later and writes zeros into them.
 const FRAME_MAX: u32 = 131_072;
 
 /// The thread that lapin's tasks run on. A module that computes for a long time blocks other threads, but not the
@@ -254,7 +253,8 @@ impl Connector {
 
     fn uri_for(&self, role: ConnectionRole) -> AMQPUri {
         let mut uri = self.uri.clone();
-        uri.query.frame_max.get_or_insert(FRAME_MAX);
+        let asked = uri.query.frame_max.filter(|longest| *longest > 0);
+        uri.query.frame_max = Some(asked.unwrap_or(FRAME_MAX));
         if let ConnectionRole::Lock = role {
             let wanted = uri.query.heartbeat.filter(|seconds| *seconds > 0);
             let heartbeat = wanted.map_or(LOCK_HEARTBEAT, |seconds| seconds.min(LOCK_HEARTBEAT));

@@ -58,11 +58,16 @@ pub(super) fn complete(delivery: &mut ClientDelivery, contents: Contents) {
     if !body.is_empty() {
         delivery.data = body;
     }
-    if let Some(properties) = properties {
-        // The guard has checked that they can be read.
-        delivery.properties = parse_properties(properties.as_slice())
-            .map(|(_, properties)| properties)
-            .unwrap_or_default();
+    let Some(properties) = properties else {
+        return;
+    };
+    match parse_properties(properties.as_slice()) {
+        Ok((_, properties)) => delivery.properties = properties,
+        // The guard has repaired them, so this is a mistake of the guard.
+        Err(_) => tracing::error!(
+            code = %codes::HEADERS_CUT,
+            "The headers of a message cannot be read; it is processed without any."
+        ),
     }
 }
 

@@ -37,7 +37,7 @@ pub(super) enum LeftOut {
     NoRoom(usize),
 }
 
-/// Admits the deliveries of one connection.
+/// Admits the deliveries of one connection, and keeps their contents.
 #[derive(Debug)]
 pub(super) struct Intake {
     memory: Arc<MessageMemory>,

@@ -5,7 +5,10 @@
 //! out.
 
 use super::tables;
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 /// Type, channel and size precede the payload of a frame; one octet follows it.
 pub(super) const HEAD: usize = 7;
@@ -16,6 +19,8 @@ pub(super) const BODY: u8 = 3;
 const HEARTBEAT: u8 = 8;
 pub(super) const END: u8 = 0xCE;
 
+/// How often the client gets a heartbeat while bytes go around it.
+const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(1);
 /// How many bytes are read from the broker at once. The buffer grows only for a longer frame that must be checked as a
 /// whole.
 const CAPACITY: usize = 64 * 1024;
@@ -53,10 +58,11 @@ pub(crate) struct Frames {
     taken: usize,
     /// The client has got nothing since bytes arrived that go around it.
     is_silent: bool,
-    /// The longest frame that the client accepts, as agreed with the broker; 0 for any length.
-    frame_max: usize,
-    /// The longest frame that the guard accepts, as agreed with the broker; 0 for any length. What is too long for the client
-    /// goes around it.
+    /// When a heartbeat was made.
+    heartbeat: Option<Instant>,
+    /// The longest frame that the client accepts, and believes to have agreed on; 0 for any length.
+    client_frame: usize,
+    /// The longest frame that is agreed on with the broker; 0 for any length. What is too long for the client goes around it.
     longest: usize,
     /// Why frames were repaired since the last call of `repaired`.
     repaired: Vec<&'static str>,
@@ -65,7 +71,7 @@ pub(crate) struct Frames {
     /// The channel and the tag of a delivery whose content header follows.
     announced: Option<(Channel, u64)>,
     /// Bodies of deliveries that are not complete: at most one for each channel.
-    bodies: Vec<Body>,
+    arriving: Vec<Arriving>,
 }
 
 pub(super) type Channel = [u8; 2];
@@ -83,7 +89,7 @@ enum Within {
 }
 
 /// The body of a delivery, which does not go to the client.
-struct Body {
+struct Arriving {
     channel: Channel,
     tag: u64,
     /// How many bytes are still to come.
@@ -109,12 +115,13 @@ impl Frames {
             ready: Vec::new(),
             taken: 0,
             is_silent: false,
-            frame_max: frame_max as usize,
+            heartbeat: None,
+            client_frame: frame_max as usize,
             longest: frame_max as usize,
             repaired: Vec::new(),
             deliveries: None,
             announced: None,
-            bodies: Vec::new(),
+            arriving: Vec::new(),
         }
     }
 
@@ -132,15 +139,21 @@ impl Frames {
         count
     }
 
-    /// Makes a heartbeat, if bytes arrived that go around the client and it got nothing since. Without it the client would
-    /// take the connection for dead while a large body arrives slowly. Returns whether it did.
+    /// Makes a heartbeat, if bytes arrived that go around the client and it got nothing since: at most one per second. Without
+    /// it the client would take the connection for dead while a large body arrives slowly. Returns whether it did.
     pub(crate) fn keep_alive(&mut self) -> bool {
-        let is_silent = std::mem::take(&mut self.is_silent);
-        if is_silent {
-            self.ready
-                .extend_from_slice(&frame_of(HEARTBEAT, [0, 0], &[]));
+        let is_due = || {
+            let last = self.heartbeat.map(|last| last.elapsed());
+            last.is_none_or(|since| since >= HEARTBEAT_INTERVAL)
+        };
+        if !self.is_silent || !is_due() {
+            return false;
         }
-        is_silent
+        self.is_silent = false;
+        self.heartbeat = Some(Instant::now());
+        self.ready
+            .extend_from_slice(&frame_of(HEARTBEAT, [0, 0], &[]));
+        true
     }
 
     /// The space for the next bytes from the broker.
@@ -161,8 +174,12 @@ impl Frames {
         while self.at < self.end {
             match self.within {
                 Within::Passed(rest) => self.pass(rest),
-                Within::Split(channel, rest) => self.split(channel, rest),
                 Within::Body(channel, rest) => self.fill_body(channel, rest),
+                Within::Split(channel, rest) => {
+                    if !self.split(channel, rest) {
+                        break;
+                    }
+                }
                 Within::None => {
                     if !self.begin_frame() {
                         break;
@@ -207,11 +224,11 @@ impl Frames {
             METHOD | HEADER if length > waiting.len() => return false,
             METHOD => self.method(channel, length),
             HEADER => self.header(channel, length),
-            BODY if self.body_on(channel).is_some() => {
+            BODY if self.arriving_on(channel).is_some() => {
                 self.at += HEAD;
                 self.within = Within::Body(channel, size + 1);
             }
-            BODY if self.frame_max > 0 && length > self.frame_max => {
+            BODY if self.client_frame > 0 && length > self.client_frame => {
                 self.at += HEAD;
                 self.within = Within::Split(channel, size + 1);
             }
@@ -234,19 +251,24 @@ impl Frames {
         };
     }
 
-    /// Gives the client what is there of a frame that is longer than its own. `rest` counts the octet that ends the frame.
-    fn split(&mut self, channel: Channel, rest: usize) {
-        let count = rest.min(self.end - self.at);
-        let payload = &self.buffer[self.at..self.at + count.min(rest - 1)];
-        for piece in payload.chunks(payload_of(self.frame_max).max(1)) {
-            self.ready
-                .extend_from_slice(&frame_of(BODY, channel, piece));
+    /// Gives the client the next piece of a frame that is longer than its own. `rest` counts the octet that ends the frame.
+    /// Returns false if more bytes are needed for that.
+    fn split(&mut self, channel: Channel, rest: usize) -> bool {
+        let piece = payload_of(self.client_frame).max(1).min(rest - 1);
+        let is_last = piece + 1 == rest;
+        let length = piece + usize::from(is_last);
+        if self.end - self.at < length {
+            return false;
         }
-        self.at += count;
-        self.within = match rest - count {
+        let payload = &self.buffer[self.at..self.at + piece];
+        self.ready
+            .extend_from_slice(&frame_of(BODY, channel, payload));
+        self.at += length;
+        self.within = match rest - length {
             0 => Within::None,
             rest => Within::Split(channel, rest),
         };
+        true
     }
 
     fn method(&mut self, channel: Channel, length: usize) {
@@ -254,9 +276,10 @@ impl Frames {
         let payload = &self.buffer[self.at + HEAD..self.at + length - 1];
         if let Some([0, 10, 0, 30, _, _, most @ ..]) = payload.first_chunk::<10>() {
             let offered = u32::from_be_bytes(*most) as usize;
-            self.frame_max = agreed(self.frame_max, offered);
+            self.client_frame = agreed(self.client_frame, offered);
             self.longest = agreed(self.longest, offered);
         }
+        self.announced.take_if(|(of, _)| *of == channel);
         if let (Some(_), Some(tag)) = (&self.deliveries, delivery_tag(payload)) {
             self.announced = Some((channel, tag));
         }
@@ -275,7 +298,7 @@ impl Frames {
         let announced = self.announced.take_if(|(of, _)| *of == channel);
         // What is too long is cut.
         let limit = match announced {
-            None => payload_of(self.frame_max),
+            None => payload_of(self.client_frame),
             Some(_) => payload_of(self.longest),
         };
         let frame = &self.buffer[self.at..self.at + length];
@@ -285,8 +308,11 @@ impl Frames {
             None if is_good => return self.pass(length),
             Some(_) if is_good => frame.to_vec(),
             _ => {
+                // What is too long for the client alone is a returned event, whose contents are known here.
+                let is_returned = limit < payload_of(self.longest);
                 let (payload, reasons) = tables::repair_header(payload, limit);
-                self.repaired.extend(reasons);
+                let told = |reason: &&str| !(is_returned && *reason == tables::TOO_LONG);
+                self.repaired.extend(reasons.into_iter().filter(told));
                 frame_of(HEADER, channel, &payload)
             }
         };
@@ -299,20 +325,20 @@ impl Frames {
 
     /// Processes the content header of a delivery.
     fn delivery(&mut self, channel: Channel, tag: u64, mut header: Vec<u8>) {
-        let (Some(size), Some(deliveries)) = (body_size(&mut header), &self.deliveries) else {
+        let (Some(announced), Some(deliveries)) = (body_size(&mut header), &self.deliveries) else {
             return self.ready.extend_from_slice(&header);
         };
-        let rest = u64::from_be_bytes(*size);
-        let is_admitted = deliveries.admit(tag, rest);
+        let size = u64::from_be_bytes(*announced);
+        let is_admitted = deliveries.admit(tag, size);
         if !is_admitted {
-            *size = [0; 8];
+            *announced = [0; 8];
         }
-        let is_long = self.frame_max > 0 && header.len() > self.frame_max;
+        let is_long = self.client_frame > 0 && header.len() > self.client_frame;
         let properties = is_long.then(|| take_properties(&mut header));
         let mut body = Vec::new();
-        let size = usize::try_from(rest).unwrap_or(usize::MAX);
+        let needed = usize::try_from(size).unwrap_or(usize::MAX);
         // A body that there is not enough memory for is left to the client.
-        let is_kept = is_admitted && rest > 0 && body.try_reserve_exact(size).is_ok();
+        let is_kept = is_admitted && size > 0 && body.try_reserve_exact(needed).is_ok();
         let contents = Contents { body, properties };
         let kept = if is_kept {
             Some(Kept { contents, header })
@@ -323,18 +349,20 @@ impl Frames {
             self.ready.extend_from_slice(&header);
             None
         };
-        if rest > 0 && (is_kept || !is_admitted) {
-            self.bodies.push(Body {
+        if size > 0 && (is_kept || !is_admitted) {
+            self.arriving.push(Arriving {
                 channel,
                 tag,
-                rest,
+                rest: size,
                 kept,
             });
         }
     }
 
-    fn body_on(&self, channel: Channel) -> Option<usize> {
-        self.bodies.iter().position(|body| body.channel == channel)
+    fn arriving_on(&self, channel: Channel) -> Option<usize> {
+        self.arriving
+            .iter()
+            .position(|body| body.channel == channel)
     }
 
     /// Adds what is there of a frame to the channel's body. `rest` counts the octet that ends the frame.
@@ -347,10 +375,10 @@ impl Frames {
             0 => Within::None,
             rest => Within::Body(channel, rest),
         };
-        let Some(index) = self.body_on(channel) else {
+        let Some(index) = self.arriving_on(channel) else {
             return;
         };
-        let body = &mut self.bodies[index];
+        let body = &mut self.arriving[index];
         // More than the content header announces does not belong to the body.
         let most = usize::try_from(body.rest).unwrap_or(usize::MAX);
         let count = count.min(rest - 1).min(most);
@@ -365,7 +393,7 @@ impl Frames {
 
     /// Hands over a body that is complete, and gives the client its content header.
     fn finish_body(&mut self, index: usize) {
-        let Body { tag, kept, .. } = self.bodies.swap_remove(index);
+        let Arriving { tag, kept, .. } = self.arriving.swap_remove(index);
         let Some(Kept {
             contents,
             mut header,
@@ -385,8 +413,8 @@ impl Frames {
     /// Something else follows on a channel before its body is complete. The client gets the content header, so that it drops
     /// the delivery.
     fn give_up_body(&mut self, channel: Channel) {
-        if let Some(index) = self.body_on(channel)
-            && let Some(kept) = self.bodies.swap_remove(index).kept
+        if let Some(index) = self.arriving_on(channel)
+            && let Some(kept) = self.arriving.swap_remove(index).kept
         {
             self.ready.extend_from_slice(&kept.header);
         }

@@ -1,4 +1,4 @@
-//! A stream between the broker and lapin that repairs frames which lapin cannot read.
+//! A stream between the broker and lapin. It repairs frames that lapin cannot read, and exchanges bodies around it.
 //!
 //! lapin reads header tables by recursion, and closes a connection because of bytes that are not UTF-8. Any sender can
 //! put both into a message, and the broker delivers such a message again on every connection. So the guard replaces
@@ -37,7 +37,7 @@ use lapin::{
 pub(super) use outgoing::Bodies;
 use outgoing::Outgoing;
 use std::{
-    io,
+    io::{self, IoSlice},
     net::SocketAddr,
     pin::Pin,
     sync::Arc,
@@ -79,7 +79,7 @@ pub(super) async fn connect(
         let addresses = below.to_socket_addrs((host.clone(), port));
         let tcp = below.tcp_connect(addresses).await?;
         let stream = match uri.scheme {
-            AMQPScheme::AMQP => Either::Left(tcp),
+            AMQPScheme::AMQP => Either::Left(Tcp(tcp)),
             AMQPScheme::AMQPS => Either::Right(with_tls(tcp, host).await?),
         };
         // lapin treats it as a plain stream, even if it uses TLS.
@@ -95,13 +95,49 @@ pub(super) async fn connect(
 /// the longest headers.
 fn short_frame(longest: u32) -> u32 {
     const SHORT: u32 = 8192;
-    match longest {
-        0 => SHORT,
-        longest => SHORT.max(longest / 16).min(longest),
-    }
+    SHORT.max(longest / 16).min(longest)
 }
 
 type TcpStream = <Tokio as Reactor>::TcpStream;
+
+/// A TCP stream that writes many parts at once. Without this only the first would be written.
+struct Tcp(TcpStream);
+
+impl AsyncRead for Tcp {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        into: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_read(cx, into)
+    }
+}
+
+impl AsyncWrite for Tcp {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        tokio::io::AsyncWrite::poll_write_vectored(Pin::new(self.0.get_mut()), cx, parts)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_close(cx)
+    }
+}
 
 async fn with_tls(tcp: TcpStream, host: String) -> io::Result<TlsStream<TcpStream>> {
     let host = ServerName::try_from(host).map_err(io::Error::other)?;
@@ -116,7 +152,7 @@ async fn with_tls(tcp: TcpStream, host: String) -> io::Result<TlsStream<TcpStrea
 struct GuardedRuntime(Tokio);
 
 impl Reactor for GuardedRuntime {
-    type TcpStream = GuardedStream<Either<TcpStream, TlsStream<TcpStream>>>;
+    type TcpStream = GuardedStream<Either<Tcp, TlsStream<TcpStream>>>;
     type Sleep = <Tokio as Reactor>::Sleep;
 
     /// lapin does not call this.
@@ -140,7 +176,7 @@ impl Reactor for GuardedRuntime {
         address: SocketAddr,
     ) -> impl Future<Output = io::Result<Self::TcpStream>> + Send + 'static {
         let connecting = self.0.tcp_connect_addr(address);
-        async { Ok(GuardedStream::new(Either::Left(connecting.await?), 0)) }
+        async { Ok(GuardedStream::new(Either::Left(Tcp(connecting.await?)), 0)) }
     }
 }
 
@@ -241,12 +277,12 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for GuardedStream<S> {
         let Some(outgoing) = outgoing else {
             return Pin::new(stream).poll_write(cx, bytes);
         };
-        outgoing.accept(bytes, frames.longest())?;
+        let count = outgoing.accept(bytes, frames.longest())?;
         // What the socket does not take now is written before anything else.
         if let Poll::Ready(drained) = self.poll_drain(cx) {
             drained?;
         }
-        Poll::Ready(Ok(bytes.len()))
+        Poll::Ready(Ok(count))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -254,8 +290,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for GuardedStream<S> {
         Pin::new(&mut self.stream).poll_flush(cx)
     }
 
+    /// What waits is dropped. lapin waits for this only if the broker is silent, and a broker that does not read would keep its
+    /// thread.
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.poll_drain(cx))?;
         Pin::new(&mut self.stream).poll_close(cx)
     }
 }

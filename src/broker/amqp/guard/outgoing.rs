@@ -23,6 +23,8 @@ const TUNE_OK: [u8; 4] = [0, 10, 0, 31];
 const SHORT: usize = 4096;
 /// How many parts are written at once.
 const PARTS: usize = 16;
+/// How many bytes may wait. What the client sends besides, such as its close, waits behind them.
+const MOST_WAITING: usize = 1 << 20;
 
 /// A body that stands for another one.
 pub(in crate::broker::amqp) type Ticket = [u8; 8];
@@ -70,7 +72,7 @@ pub(crate) struct Outgoing {
     /// What bodies are published; without it, none is exchanged.
     bodies: Option<Arc<Bodies>>,
     /// The longest frame that the broker accepts; 0 for any length.
-    frame_max: usize,
+    longest: usize,
     /// The beginning of a frame that is not complete.
     begun: Vec<u8>,
     /// A content header whose ticket follows.
@@ -78,6 +80,8 @@ pub(crate) struct Outgoing {
     /// What can be written: of the first part, `written` bytes are.
     parts: VecDeque<Part>,
     written: usize,
+    /// How many bytes the parts have.
+    waiting: usize,
 }
 
 enum Part {
@@ -98,45 +102,58 @@ impl Outgoing {
     pub(crate) fn new(bodies: Option<Arc<Bodies>>) -> Self {
         Self {
             bodies,
-            frame_max: 0,
+            longest: 0,
             begun: Vec::new(),
             header: None,
             parts: VecDeque::new(),
             written: 0,
+            waiting: 0,
         }
     }
 
-    /// Takes bytes of the client. `longest` is the longest frame that can be agreed on with the broker; 0 for any length.
+    /// Takes bytes of the client, and returns how many: not all, if too much waits to be written. Call it only if nothing
+    /// waits. `longest` is the longest frame that can be agreed on with the broker; 0 for any length.
     ///
     /// # Errors
-    /// Returns an error for a ticket that is not known. Nothing may be written after that.
-    pub(crate) fn accept(&mut self, bytes: &[u8], longest: usize) -> io::Result<()> {
-        if self.begun.is_empty() {
-            let rest = self.accept_frames(bytes, longest)?;
-            self.begun.extend_from_slice(rest);
-            return Ok(());
+    /// Returns an error for a message whose body is not known. Nothing may be written after that.
+    pub(crate) fn accept(&mut self, bytes: &[u8], longest: usize) -> io::Result<usize> {
+        let begun = self.begun.len();
+        let joined;
+        let all = if begun == 0 {
+            bytes
+        } else {
+            self.begun.extend_from_slice(bytes);
+            joined = std::mem::take(&mut self.begun);
+            &joined
+        };
+        let mut taken = self.accept_frames(all, longest)?;
+        if self.waiting < MOST_WAITING {
+            // The rest is the beginning of a frame.
+            self.begun.extend_from_slice(&all[taken..]);
+            taken = all.len();
         }
-        self.begun.extend_from_slice(bytes);
-        let begun = std::mem::take(&mut self.begun);
-        let rest = self.accept_frames(&begun, longest)?;
-        self.begun.extend_from_slice(rest);
-        Ok(())
+        // What had begun is complete, or it would be taken now.
+        Ok(taken - begun)
     }
 
-    /// Takes all complete frames. Returns what follows them.
-    fn accept_frames<'a>(&mut self, mut bytes: &'a [u8], longest: usize) -> io::Result<&'a [u8]> {
-        while let Some(&[kind, one, two, size @ ..]) = bytes.first_chunk::<HEAD>() {
+    /// Takes frames that are complete. Returns how many bytes they have.
+    fn accept_frames(&mut self, bytes: &[u8], longest: usize) -> io::Result<usize> {
+        let mut taken = 0;
+        while self.waiting < MOST_WAITING || self.header.is_some() {
+            let Some(&[kind, one, two, size @ ..]) = bytes[taken..].first_chunk::<HEAD>() else {
+                break;
+            };
             let length = match kind {
                 PROTOCOL => PROTOCOL_LEN,
                 _ => (u32::from_be_bytes(size) as usize).saturating_add(AROUND),
             };
-            let Some((frame, rest)) = bytes.split_at_checked(length) else {
+            let Some(frame) = bytes[taken..].get(..length) else {
                 break;
             };
             self.accept_frame(kind, [one, two], frame, longest)?;
-            bytes = rest;
+            taken += length;
         }
-        Ok(bytes)
+        Ok(taken)
     }
 
     fn accept_frame(
@@ -148,8 +165,8 @@ impl Outgoing {
     ) -> io::Result<()> {
         match (kind, &self.bodies) {
             (METHOD, _) if frame[HEAD..].starts_with(&TUNE_OK) => self.tune(frame, longest),
-            (HEADER, Some(_)) => self.header = Some(frame.to_vec()),
-            (BODY, Some(bodies)) => {
+            (HEADER, Some(_)) if self.header.is_none() => self.header = Some(frame.to_vec()),
+            (HEADER | BODY, Some(bodies)) => {
                 let ticket = &frame[HEAD..frame.len() - 1];
                 let (Some(body), Some(header)) = (bodies.withdraw(ticket), self.header.take())
                 else {
@@ -166,12 +183,13 @@ impl Outgoing {
     fn tune(&mut self, frame: &[u8], longest: usize) {
         /// The ids of the method and the number of channels precede the longest frame.
         const FRAME_MAX_AT: usize = HEAD + 6;
-        self.frame_max = longest;
+        self.longest = longest;
         if let Some(bodies) = &self.bodies {
             bodies.frame_max.store(longest, Relaxed);
         }
         let mut frame = frame.to_vec();
-        if let Some(most) = frame[FRAME_MAX_AT..].first_chunk_mut() {
+        let most = frame.get_mut(FRAME_MAX_AT..);
+        if let Some(most) = most.and_then(<[u8]>::first_chunk_mut) {
             *most = (longest as u32).to_be_bytes();
         }
         self.copy(&frame);
@@ -182,16 +200,17 @@ impl Outgoing {
             *size = (body.len() as u64).to_be_bytes();
         }
         self.copy(&header);
-        let longest = payload_of(self.frame_max);
+        let most = payload_of(self.longest);
         let mut rest = body.clone();
         while !rest.is_empty() {
-            let piece = rest.split_to(longest.min(rest.len()));
+            let piece = rest.split_to(most.min(rest.len()));
             let [one, two] = channel;
             self.copy(&[BODY, one, two]);
             self.copy(&(piece.len() as u32).to_be_bytes());
             if piece.len() < SHORT {
                 self.copy(&piece);
             } else {
+                self.waiting += piece.len();
                 self.parts.push_back(Part::Body(piece));
             }
             self.copy(&[END]);
@@ -200,6 +219,7 @@ impl Outgoing {
 
     /// Adds bytes to the last part.
     fn copy(&mut self, bytes: &[u8]) {
+        self.waiting += bytes.len();
         if let Some(Part::Copied(last)) = self.parts.back_mut() {
             last.extend_from_slice(bytes);
         } else {
@@ -219,6 +239,7 @@ impl Outgoing {
 
     /// Records that so many bytes were written.
     pub(crate) fn wrote(&mut self, count: usize) {
+        self.waiting -= count;
         self.written += count;
         while let Some(first) = self.parts.front() {
             let Some(after) = self.written.checked_sub(first.bytes().len()) else {

@@ -358,8 +358,10 @@ fn next_value<'a, V: Visit>(
 }
 
 /// Shortens a well-formed content header to `limit` bytes: cuts its longest headers one by one, and then leaves out the
-/// last ones.
+/// last ones. The id of the message stays, because a returned event is recognized by it.
 fn shortened(payload: &[u8], limit: usize) -> Vec<u8> {
+    /// The longest id that stays whatever the limit, with its type and length.
+    const MAX_ID: usize = 260;
     let Some((start, end)) = header_table(payload) else {
         return payload.to_vec();
     };
@@ -367,7 +369,10 @@ fn shortened(payload: &[u8], limit: usize) -> Vec<u8> {
     let mut excess = payload.len().saturating_sub(limit);
     let mut mark = Vec::new();
     write_mark(&mut mark, usize::MAX, TOO_LONG);
-    let mut longest: Vec<usize> = (0..headers.len()).collect();
+    let is_id = |(name, value): &(&[u8], &[u8])| *name == b"\x09messageId" && value.len() <= MAX_ID;
+    let mut longest: Vec<usize> = (0..headers.len())
+        .filter(|n| !is_id(&headers[*n]))
+        .collect();
     longest.sort_by_key(|n| std::cmp::Reverse(headers[*n].1.len()));
     for n in longest {
         if excess == 0 || headers[n].1.len() <= mark.len() {
@@ -377,9 +382,10 @@ fn shortened(payload: &[u8], limit: usize) -> Vec<u8> {
         headers[n].1 = &mark;
     }
     while excess > 0 {
-        let Some((name, value)) = headers.pop() else {
+        let Some(last) = headers.iter().rposition(|header| !is_id(header)) else {
             break;
         };
+        let (name, value) = headers.remove(last);
         excess = excess.saturating_sub(name.len() + value.len());
     }
     let table: Vec<&[u8]> = headers

@@ -1,7 +1,7 @@
 //! The guard, checked with the parser that the client uses, on a stack as small as any thread has.
 
-mod admission;
 mod any_bytes;
+mod contents;
 mod headers;
 mod publishing;
 mod text;
