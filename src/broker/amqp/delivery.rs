@@ -64,7 +64,7 @@ pub(super) fn complete(delivery: &mut ClientDelivery, contents: Contents) {
     match parse_properties(properties.as_slice()) {
         Ok((_, properties)) => delivery.properties = properties,
         // The guard has repaired them, so this is a mistake of the guard.
-        Err(_) => tracing::error!(
+        Err(_) => tracing::warn!(
             code = %codes::HEADERS_CUT,
             "The headers of a message cannot be read; it is processed without any."
         ),
