@@ -4,7 +4,7 @@
 //! have taken the body over. So a body is copied once, into memory of its own size. A body that there is no room for is left
 //! out.
 
-use super::tables;
+use super::{acks::Unsettled, tables};
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -68,6 +68,8 @@ pub(crate) struct Frames {
     repaired: Vec<&'static str>,
     /// Without it, every body goes to the client.
     deliveries: Option<Arc<dyn Deliveries>>,
+    /// The deliveries that the client has not settled.
+    unsettled: Unsettled,
     /// The channel and the tag of a delivery whose content header follows.
     announced: Option<(Channel, u64)>,
     /// Bodies of deliveries that are not complete: at most one for each channel.
@@ -120,6 +122,7 @@ impl Frames {
             longest: frame_max as usize,
             repaired: Vec::new(),
             deliveries: None,
+            unsettled: Unsettled::default(),
             announced: None,
             arriving: Vec::new(),
         }
@@ -207,6 +210,11 @@ impl Frames {
         self.longest
     }
 
+    /// The deliveries that the client has not settled.
+    pub(crate) fn unsettled(&mut self) -> &mut Unsettled {
+        &mut self.unsettled
+    }
+
     /// Why frames were repaired since the last call.
     pub(crate) fn repaired(&mut self) -> Vec<&'static str> {
         std::mem::take(&mut self.repaired)
@@ -282,6 +290,9 @@ impl Frames {
         self.announced.take_if(|(of, _)| *of == channel);
         if let (Some(_), Some(tag)) = (&self.deliveries, delivery_tag(payload)) {
             self.announced = Some((channel, tag));
+        }
+        if self.deliveries.is_some() {
+            self.unsettled.received(channel, payload);
         }
         if tables::is_good_method(payload) {
             return self.pass(length);
@@ -452,7 +463,7 @@ fn take_properties(header: &mut Vec<u8>) -> Vec<u8> {
 }
 
 /// Returns the tag of the delivery that a method announces (`basic.deliver`).
-fn delivery_tag(payload: &[u8]) -> Option<u64> {
+pub(super) fn delivery_tag(payload: &[u8]) -> Option<u64> {
     let arguments = payload.strip_prefix(&[0, 60, 0, 60])?;
     let (consumer_tag, rest) = arguments.split_first()?;
     let tag = rest.get(usize::from(*consumer_tag)..)?.first_chunk()?;

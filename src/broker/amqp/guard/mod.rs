@@ -12,6 +12,7 @@
 //! [`tables`], [`frames`] and [`outgoing`] do no I/O. This file contains the stream, and passes it to lapin in a custom runtime. The
 //! guard reads from TLS, and TLS reads from TCP.
 
+mod acks;
 mod frames;
 mod outgoing;
 mod tables;
@@ -277,7 +278,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for GuardedStream<S> {
         let Some(outgoing) = outgoing else {
             return Pin::new(stream).poll_write(cx, bytes);
         };
-        let count = outgoing.accept(bytes, frames.longest())?;
+        let count = outgoing.accept(bytes, frames.longest(), frames.unsettled())?;
         // What the socket does not take now is written before anything else.
         if let Poll::Ready(drained) = self.poll_drain(cx) {
             drained?;

@@ -3,7 +3,10 @@
 //! The client copies a body into frames, and these into its buffer. So it gets a ticket instead, which is a body of eight
 //! bytes, and the body goes around it.
 
-use super::frames::{AROUND, BODY, Channel, END, HEAD, HEADER, METHOD, body_size, payload_of};
+use super::{
+    acks::{Acks, Unsettled},
+    frames::{AROUND, BODY, Channel, END, HEAD, HEADER, METHOD, body_size, payload_of},
+};
 use bytes::Bytes;
 use std::{
     collections::{HashMap, VecDeque},
@@ -77,6 +80,8 @@ pub(crate) struct Outgoing {
     begun: Vec<u8>,
     /// A content header whose ticket follows.
     header: Option<Vec<u8>>,
+    /// Acknowledgements that may be merged with those that follow.
+    acks: Acks,
     /// What can be written: of the first part, `written` bytes are.
     parts: VecDeque<Part>,
     written: usize,
@@ -105,6 +110,7 @@ impl Outgoing {
             longest: 0,
             begun: Vec::new(),
             header: None,
+            acks: Acks::default(),
             parts: VecDeque::new(),
             written: 0,
             waiting: 0,
@@ -116,7 +122,12 @@ impl Outgoing {
     ///
     /// # Errors
     /// Returns an error for a message whose body is not known. Nothing may be written after that.
-    pub(crate) fn accept(&mut self, bytes: &[u8], longest: usize) -> io::Result<usize> {
+    pub(crate) fn accept(
+        &mut self,
+        bytes: &[u8],
+        longest: usize,
+        unsettled: &mut Unsettled,
+    ) -> io::Result<usize> {
         let begun = self.begun.len();
         let joined;
         let all = if begun == 0 {
@@ -126,7 +137,8 @@ impl Outgoing {
             joined = std::mem::take(&mut self.begun);
             &joined
         };
-        let mut taken = self.accept_frames(all, longest)?;
+        let mut taken = self.accept_frames(all, longest, unsettled)?;
+        self.write_acks(unsettled);
         if self.waiting < MOST_WAITING {
             // The rest is the beginning of a frame.
             self.begun.extend_from_slice(&all[taken..]);
@@ -137,7 +149,12 @@ impl Outgoing {
     }
 
     /// Takes frames that are complete. Returns how many bytes they have.
-    fn accept_frames(&mut self, bytes: &[u8], longest: usize) -> io::Result<usize> {
+    fn accept_frames(
+        &mut self,
+        bytes: &[u8],
+        longest: usize,
+        unsettled: &mut Unsettled,
+    ) -> io::Result<usize> {
         let mut taken = 0;
         while self.waiting < MOST_WAITING || self.header.is_some() {
             let Some(&[kind, one, two, size @ ..]) = bytes[taken..].first_chunk::<HEAD>() else {
@@ -150,21 +167,47 @@ impl Outgoing {
             let Some(frame) = bytes[taken..].get(..length) else {
                 break;
             };
-            self.accept_frame(kind, [one, two], frame, longest)?;
+            if kind == METHOD {
+                self.accept_method([one, two], frame, longest, unsettled);
+            } else {
+                self.write_acks(unsettled);
+                self.accept_other(kind, [one, two], frame)?;
+            }
             taken += length;
         }
         Ok(taken)
     }
 
-    fn accept_frame(
+    fn accept_method(
         &mut self,
-        kind: u8,
         channel: Channel,
         frame: &[u8],
         longest: usize,
-    ) -> io::Result<()> {
+        unsettled: &mut Unsettled,
+    ) {
+        let payload = &frame[HEAD..frame.len() - 1];
+        if self.acks.add(channel, payload) {
+            return;
+        }
+        self.write_acks(unsettled);
+        unsettled.sent(channel, payload);
+        if payload.starts_with(&TUNE_OK) {
+            self.tune(frame, longest);
+        } else {
+            self.copy(frame);
+        }
+    }
+
+    /// Writes acknowledgements before anything else.
+    fn write_acks(&mut self, unsettled: &mut Unsettled) {
+        if !self.acks.is_empty() {
+            let frames = self.acks.take(unsettled);
+            self.copy(&frames);
+        }
+    }
+
+    fn accept_other(&mut self, kind: u8, channel: Channel, frame: &[u8]) -> io::Result<()> {
         match (kind, &self.bodies) {
-            (METHOD, _) if frame[HEAD..].starts_with(&TUNE_OK) => self.tune(frame, longest),
             (HEADER, Some(_)) if self.header.is_none() => self.header = Some(frame.to_vec()),
             (HEADER | BODY, Some(bodies)) => {
                 let ticket = &frame[HEAD..frame.len() - 1];

@@ -1,5 +1,6 @@
 //! The guard, checked with the parser that the client uses, on a stack as small as any thread has.
 
+mod acks;
 mod any_bytes;
 mod contents;
 mod headers;

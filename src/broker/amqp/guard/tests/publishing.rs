@@ -7,10 +7,25 @@ use lapin::BasicProperties;
 use proptest::prelude::*;
 
 /// A connection that takes pieces of these sizes, again and again. At a size of 0 it takes nothing yet.
-struct Takes {
-    taken: Vec<u8>,
+pub(super) struct Takes {
+    pub(super) taken: Vec<u8>,
     sizes: Vec<usize>,
     at: usize,
+}
+
+impl Takes {
+    pub(super) fn new(sizes: &[usize]) -> Self {
+        Self {
+            taken: vec![],
+            sizes: sizes.to_vec(),
+            at: 0,
+        }
+    }
+
+    /// Takes everything at once.
+    pub(super) fn all() -> Self {
+        Self::new(&[usize::MAX])
+    }
 }
 
 impl AsyncRead for Takes {
@@ -65,11 +80,7 @@ fn written(
     bodies: Option<Arc<Bodies>>,
     offered: u32,
 ) -> io::Result<Vec<u8>> {
-    let takes = Takes {
-        taken: vec![],
-        sizes: sizes.to_vec(),
-        at: 0,
-    };
+    let takes = Takes::new(sizes);
     let around = Around {
         bodies,
         deliveries: None,
