@@ -1,11 +1,14 @@
 //! Merges acknowledgements.
 //!
-//! The client writes a frame for each message that it acknowledges. If it writes several at once, the broker gets one frame
-//! for them (`multiple`), which acknowledges every unsettled delivery up to its tag. So only the oldest unsettled deliveries
-//! of a channel can be merged, without a gap.
+//! The client writes a frame for each message that it acknowledges. The broker gets one frame for several (`multiple`), which
+//! acknowledges every unsettled delivery up to its tag. So only the oldest unsettled deliveries of a channel can be merged,
+//! without a gap.
 //!
-//! Nothing waits for this: only frames that lie next to each other in one write are merged. RabbitMQ works less on one frame
-//! than on many: with 1 KB at prefetch 100, …
+//! While many deliveries are unsettled, acknowledgements wait until there are more of them, for a few milliseconds at most. Anything
+//! else that the client sends takes them along.
+//!
+//! RabbitMQ and the connection work less on one frame than on many, and the broker sends the next messages together. With 1 KB
+//! at prefetch 100, that is 25 % more messages for 15 % less CPU time, and half of it without the wait.
 
 use super::frames::{Channel, END, METHOD, delivery_tag};
 use std::collections::BTreeSet;
@@ -21,6 +24,11 @@ const RECOVER: [u8; 4] = [0, 60, 0, 110];
 const NACK: [u8; 4] = [0, 60, 0, 120];
 /// The bit `multiple` of an acknowledgement.
 const MULTIPLE: u8 = 1;
+
+/// Acknowledgements wait only if so many deliveries are unsettled.
+const MANY: usize = 32;
+/// They wait while they are less than this part of the unsettled deliveries.
+const PART: usize = 4;
 
 /// What was delivered on one connection and is not settled yet.
 #[derive(Debug, Default)]
@@ -97,6 +105,12 @@ impl Acks {
 
     pub(super) fn is_empty(&self) -> bool {
         self.tags.is_empty()
+    }
+
+    /// Returns whether they can wait for more.
+    pub(super) fn can_wait(&self, unsettled: &Unsettled) -> bool {
+        let unsettled = unsettled.0.len();
+        unsettled >= MANY && self.tags.len() < unsettled / PART
     }
 
     /// Takes out the frames to write.

@@ -41,11 +41,15 @@ use std::{
     io::{self, IoSlice},
     net::SocketAddr,
     pin::Pin,
-    sync::Arc,
-    task::{Context, Poll, ready},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
+    task::{Context, Poll, Waker, ready},
     time::{Duration, Instant},
 };
-use tokio::runtime::Handle;
+use tokio::{runtime::Handle, time::sleep};
+use tokio_util::task::TaskTracker;
 
 /// What goes around lapin on a connection.
 #[derive(Clone, Default)]
@@ -55,6 +59,10 @@ pub(super) struct Around {
     /// Has the bodies that are published; without it, lapin writes them.
     pub(super) bodies: Option<Arc<Bodies>>,
 }
+
+/// How long an acknowledgement may wait for others. It is short against what a module takes for a message, and what is lost with
+/// the connection meanwhile is little.
+const LONGEST_WAIT: Duration = Duration::from_millis(5);
 
 /// Connects to the broker through the guard. `name` is the connection's name at the broker. The URI has the longest frame that
 /// the broker is asked for.
@@ -68,7 +76,7 @@ pub(super) async fn connect(
     if around.deliveries.is_some() || around.bodies.is_some() {
         uri.query.frame_max = Some(short_frame(longest));
     }
-    let tokio = Tokio::default().with_handle(handle);
+    let tokio = Tokio::default().with_handle(handle.clone());
     let runtime = Runtime::new(RuntimeParts::new(
         tokio.clone(),
         GuardedRuntime(tokio.clone()),
@@ -85,6 +93,7 @@ pub(super) async fn connect(
         };
         // lapin treats it as a plain stream, even if it uses TLS.
         let stream = GuardedStream::new(stream, frame_max).with(longest, around.clone());
+        let stream = stream.with_clock(handle.clone());
         Ok(AsyncTcpStream::Plain(stream))
     };
     let properties = ConnectionProperties::default().with_connection_name(name.into());
@@ -181,12 +190,38 @@ impl Reactor for GuardedRuntime {
     }
 }
 
+/// A wait of [`LONGEST_WAIT`]. Its task is on the runtime of the connection, and wakes lapin: a timer cannot be polled on lapin's
+/// own thread, since it panics when the runtime ends.
+struct Wait(Arc<AtomicBool>);
+
+impl Wait {
+    fn begin(runtime: &Handle, waker: Waker) -> Self {
+        let is_over = Arc::new(AtomicBool::new(false));
+        let over = is_over.clone();
+        let waiting = async move {
+            sleep(LONGEST_WAIT).await;
+            over.store(true, SeqCst);
+            waker.wake();
+        };
+        TaskTracker::new().spawn_on(waiting, runtime);
+        Self(is_over)
+    }
+
+    fn is_over(&self) -> bool {
+        self.0.load(SeqCst)
+    }
+}
+
 /// A connection that checks the bytes from the broker, and exchanges bodies.
 pub(super) struct GuardedStream<S> {
     stream: S,
     frames: Frames,
     /// Without it, bytes to the broker are written as they are.
     outgoing: Option<Outgoing>,
+    /// The runtime whose timers end the wait of acknowledgements; without it, none waits.
+    clock: Option<Handle>,
+    /// The one that has begun.
+    wait: Option<Wait>,
 }
 
 impl<S> GuardedStream<S> {
@@ -195,6 +230,16 @@ impl<S> GuardedStream<S> {
             stream,
             frames: Frames::new(frame_max),
             outgoing: None,
+            clock: None,
+            wait: None,
+        }
+    }
+
+    /// Lets acknowledgements wait for others.
+    fn with_clock(self, runtime: Handle) -> Self {
+        Self {
+            clock: Some(runtime),
+            ..self
         }
     }
 
@@ -243,6 +288,22 @@ impl<S: AsyncRead + Unpin> AsyncRead for GuardedStream<S> {
 }
 
 impl<S: AsyncWrite + Unpin> GuardedStream<S> {
+    /// Makes acknowledgements ready to be written, unless they wait. At the end of the wait lapin is woken, and flushes.
+    fn poll_acks(&mut self, cx: &mut Context<'_>) {
+        let Some(outgoing) = &mut self.outgoing else {
+            return;
+        };
+        let unsettled = self.frames.unsettled();
+        let is_over = self.wait.take_if(|wait| wait.is_over()).is_some();
+        let can_wait = !is_over && outgoing.acks_can_wait(unsettled);
+        let (Some(clock), true) = (&self.clock, can_wait) else {
+            return outgoing.write_acks(unsettled);
+        };
+        if self.wait.is_none() && outgoing.has_acks() {
+            self.wait = Some(Wait::begin(clock, cx.waker().clone()));
+        }
+    }
+
     /// Writes what waits.
     fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let Some(outgoing) = &mut self.outgoing else {
@@ -274,11 +335,13 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for GuardedStream<S> {
             stream,
             frames,
             outgoing,
+            ..
         } = &mut *self;
         let Some(outgoing) = outgoing else {
             return Pin::new(stream).poll_write(cx, bytes);
         };
         let count = outgoing.accept(bytes, frames.longest(), frames.unsettled())?;
+        self.poll_acks(cx);
         // What the socket does not take now is written before anything else.
         if let Poll::Ready(drained) = self.poll_drain(cx) {
             drained?;
@@ -287,6 +350,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for GuardedStream<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_acks(cx);
         ready!(self.poll_drain(cx))?;
         Pin::new(&mut self.stream).poll_flush(cx)
     }
