@@ -238,7 +238,7 @@ proptest! {
                     broker.handle(client.write(&bytes));
                 }
                 Step::Pause => {
-                    clock.block_on(sleep(2 * LONGEST_WAIT));
+                    clock.block_on(async { sleep(2 * LONGEST_WAIT).await });
                     broker.handle(client.flush());
                     prop_assert_eq!(&broker.settled, &client.settled);
                 }
