@@ -2,6 +2,9 @@
 //! compiled into this crate.
 
 #[allow(dead_code, missing_docs)]
+#[path = "../../src/broker/amqp/guard/acks.rs"]
+mod acks;
+#[allow(dead_code, missing_docs)]
 #[path = "../../src/broker/amqp/guard/frames.rs"]
 mod frames;
 #[allow(dead_code, missing_docs)]

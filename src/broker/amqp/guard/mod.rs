@@ -9,7 +9,9 @@
 //! published has a ticket in place of its body until the guard writes it. Headers that are longer than lapin's frames go
 //! around it too, so these frames, and lapin's buffers, can be small.
 //!
-//! [`tables`], [`frames`] and [`outgoing`] do no I/O. This file contains the stream, and passes it to lapin in a custom runtime. The
+//! One frame acknowledges several messages, which lapin acknowledges one by one.
+//!
+//! [`tables`], [`frames`], [`outgoing`] and [`acks`] do no I/O. This file contains the stream, and passes it to lapin in a custom runtime. The
 //! guard reads from TLS, and TLS reads from TCP.
 
 mod acks;
@@ -30,7 +32,7 @@ use frames::Frames;
 pub(super) use frames::{Contents, Deliveries};
 use futures_io::{AsyncRead, AsyncWrite};
 use futures_rustls::{TlsConnector, client::TlsStream, pki_types::ServerName};
-use futures_util::{Stream, future::Either};
+use futures_util::{Stream, future::Either, task::AtomicWaker};
 use lapin::{
     AsyncTcpStream, Connection, ConnectionProperties, Error,
     uri::{AMQPScheme, AMQPUri},
@@ -45,11 +47,10 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering::SeqCst},
     },
-    task::{Context, Poll, Waker, ready},
+    task::{Context, Poll, Wake, Waker, ready},
     time::{Duration, Instant},
 };
 use tokio::{runtime::Handle, time::sleep};
-use tokio_util::task::TaskTracker;
 
 /// What goes around lapin on a connection.
 #[derive(Clone, Default)]
@@ -190,8 +191,29 @@ impl Reactor for GuardedRuntime {
     }
 }
 
-/// A wait of [`LONGEST_WAIT`]. Its task is on the runtime of the connection, and wakes lapin: a timer cannot be polled on lapin's
-/// own thread, since it panics when the runtime ends.
+/// Wakes lapin when there is something to write that it does not know of.
+///
+/// lapin reads its wake-ups, and waits for another one if it has nothing to write and nothing to read. A wake-up for writing
+/// that comes shortly before is forgotten then. One for reading is not: lapin reads, and flushes before that.
+#[derive(Default)]
+struct Wakers {
+    reader: AtomicWaker,
+    writer: AtomicWaker,
+}
+
+impl Wake for Wakers {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.writer.wake();
+        self.reader.wake();
+    }
+}
+
+/// A wait of [`LONGEST_WAIT`]. A task on the connection's runtime ends it: a timer cannot be polled on lapin's own thread, since
+/// it panics when the runtime has ended.
 struct Wait(Arc<AtomicBool>);
 
 impl Wait {
@@ -203,7 +225,8 @@ impl Wait {
             over.store(true, SeqCst);
             waker.wake();
         };
-        TaskTracker::new().spawn_on(waiting, runtime);
+        // Nothing waits for it at the end: it is over by itself.
+        runtime.spawn(waiting);
         Self(is_over)
     }
 
@@ -222,6 +245,7 @@ pub(super) struct GuardedStream<S> {
     clock: Option<Handle>,
     /// The one that has begun.
     wait: Option<Wait>,
+    wakers: Arc<Wakers>,
 }
 
 impl<S> GuardedStream<S> {
@@ -232,6 +256,7 @@ impl<S> GuardedStream<S> {
             outgoing: None,
             clock: None,
             wait: None,
+            wakers: Arc::default(),
         }
     }
 
@@ -260,6 +285,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for GuardedStream<S> {
         cx: &mut Context<'_>,
         into: &mut [u8],
     ) -> Poll<io::Result<usize>> {
+        self.wakers.reader.register(cx.waker());
         let Self { stream, frames, .. } = self.get_mut();
         let mut stream = Pin::new(stream);
         loop {
@@ -289,7 +315,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for GuardedStream<S> {
 
 impl<S: AsyncWrite + Unpin> GuardedStream<S> {
     /// Makes acknowledgements ready to be written, unless they wait. At the end of the wait lapin is woken, and flushes.
-    fn poll_acks(&mut self, cx: &mut Context<'_>) {
+    fn release_acks(&mut self) {
         let Some(outgoing) = &mut self.outgoing else {
             return;
         };
@@ -300,21 +326,27 @@ impl<S: AsyncWrite + Unpin> GuardedStream<S> {
             return outgoing.write_acks(unsettled);
         };
         if self.wait.is_none() && outgoing.has_acks() {
-            self.wait = Some(Wait::begin(clock, cx.waker().clone()));
+            self.wait = Some(Wait::begin(clock, self.wakers.clone().into()));
         }
     }
 
     /// Writes what waits.
     fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.wakers.writer.register(cx.waker());
         let Some(outgoing) = &mut self.outgoing else {
             return Poll::Ready(Ok(()));
         };
+        if outgoing.to_write().is_empty() {
+            return Poll::Ready(Ok(()));
+        }
+        let waker = Waker::from(self.wakers.clone());
+        let mut cx = Context::from_waker(&waker);
         loop {
             let parts = outgoing.to_write();
             if parts.is_empty() {
                 return Poll::Ready(Ok(()));
             }
-            let count = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, &parts))?;
+            let count = ready!(Pin::new(&mut self.stream).poll_write_vectored(&mut cx, &parts))?;
             if count == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
@@ -341,7 +373,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for GuardedStream<S> {
             return Pin::new(stream).poll_write(cx, bytes);
         };
         let count = outgoing.accept(bytes, frames.longest(), frames.unsettled())?;
-        self.poll_acks(cx);
+        self.release_acks();
         // What the socket does not take now is written before anything else.
         if let Poll::Ready(drained) = self.poll_drain(cx) {
             drained?;
@@ -349,8 +381,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for GuardedStream<S> {
         Poll::Ready(Ok(count))
     }
 
+    /// Acknowledgements that wait are not flushed: lapin flushes before it waits for anything.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.poll_acks(cx);
+        self.release_acks();
         ready!(self.poll_drain(cx))?;
         Pin::new(&mut self.stream).poll_flush(cx)
     }

@@ -25,8 +25,10 @@ enum Step {
 enum Settle {
     Ack,
     AckUpTo,
+    AckAll,
     Reject,
     Nack,
+    NackUpTo,
 }
 
 /// A broker of one channel: the unsettled deliveries, and what became of the others.
@@ -58,11 +60,10 @@ impl Broker {
     }
 
     fn settle(&mut self, tag: u64, multiple: bool, verdict: &'static str) {
-        assert!(
-            self.unsettled.contains(&tag),
-            "the broker does not know {tag}"
-        );
-        let is_meant = |of: &u64| *of == tag || multiple && *of < tag;
+        // 0 stands for all.
+        let is_known = self.unsettled.contains(&tag) || multiple && tag == 0;
+        assert!(is_known, "the broker does not know {tag}");
+        let is_meant = |of: &u64| *of == tag || multiple && (*of < tag || tag == 0);
         let meant = self.unsettled.extract_if(.., |of| is_meant(of));
         self.settled.extend(meant.map(|of| (of, verdict)));
     }
@@ -80,7 +81,8 @@ impl Wake for Thread {
 
 /// A client with one channel.
 struct Client {
-    thread: Arc<Thread>,
+    reader: Arc<Thread>,
+    writer: Arc<Thread>,
     stream: GuardedStream<Takes>,
     next: u64,
     unsettled: Vec<u64>,
@@ -89,6 +91,10 @@ struct Client {
 
 impl Client {
     fn new() -> Self {
+        Self::with_socket(Takes::all())
+    }
+
+    fn with_socket(socket: Takes) -> Self {
         struct Drops;
         impl Deliveries for Drops {
             fn admit(&self, _: u64, _: u64) -> bool {
@@ -100,13 +106,31 @@ impl Client {
             deliveries: Some(Arc::new(Drops)),
             bodies: None,
         };
-        Self {
-            thread: Arc::default(),
-            stream: GuardedStream::new(Takes::all(), 8192).with(131_072, around),
+        let mut client = Self {
+            reader: Arc::default(),
+            writer: Arc::default(),
+            stream: GuardedStream::new(socket, 8192).with(131_072, around),
             next: 1,
             unsettled: vec![],
             settled: BTreeMap::new(),
-        }
+        };
+        client.read();
+        client
+    }
+
+    /// Reads, as lapin does before it waits.
+    fn read(&mut self) {
+        let waker = self.reader.clone().into();
+        let mut cx = Context::from_waker(&waker);
+        let reading = Pin::new(&mut self.stream).poll_read(&mut cx, &mut [0; 0]);
+        assert!(reading.is_ready(), "nothing is wanted");
+    }
+
+    /// Waits until lapin is woken in a way that it does not forget, and returns what it flushes.
+    async fn woken(&mut self) -> Vec<u8> {
+        self.reader.0.notified().await;
+        self.read();
+        self.flush()
     }
 
     /// One whose acknowledgements may wait.
@@ -121,14 +145,18 @@ impl Client {
         self.receive_by(&deliver.concat())
     }
 
+    /// Gets bytes from the broker.
+    fn get(&mut self, bytes: &[u8]) {
+        let frames = &mut self.stream.frames;
+        frames.space()[..bytes.len()].copy_from_slice(bytes);
+        frames.filled(bytes.len());
+    }
+
     /// Receives a delivery by this method, whose tag follows the bytes.
     fn receive_by(&mut self, method: &[u8]) -> u64 {
         let tag = self.next;
         let around = [[0].as_slice(), &name(b"x"), &name(b"k")].concat();
-        let bytes = frame(1, &[method, &tag.to_be_bytes(), &around].concat());
-        let frames = &mut self.stream.frames;
-        frames.space()[..bytes.len()].copy_from_slice(&bytes);
-        frames.filled(bytes.len());
+        self.get(&frame(1, &[method, &tag.to_be_bytes(), &around].concat()));
         self.next += 1;
         self.unsettled.push(tag);
         tag
@@ -138,13 +166,20 @@ impl Client {
     fn settle(&mut self, tag: u64, settle: Settle) -> Vec<u8> {
         let (method, bits, verdict) = match settle {
             Settle::Ack => (80, 0, "acknowledged"),
-            Settle::AckUpTo => (80, 1, "acknowledged"),
+            Settle::AckUpTo | Settle::AckAll => (80, 1, "acknowledged"),
             Settle::Reject => (90, 1, "rejected"),
             Settle::Nack => (120, 0, "rejected"),
+            Settle::NackUpTo => (120, 1, "rejected"),
         };
-        let is_meant = |of: &u64| *of == tag || settle == Settle::AckUpTo && *of < tag;
+        let last = match settle {
+            Settle::AckUpTo | Settle::NackUpTo => tag,
+            Settle::AckAll => u64::MAX,
+            Settle::Ack | Settle::Reject | Settle::Nack => 0,
+        };
+        let is_meant = |of: &u64| *of == tag || *of < last;
         let meant = self.unsettled.extract_if(.., |of| is_meant(of));
         self.settled.extend(meant.map(|of| (of, verdict)));
+        let tag = if settle == Settle::AckAll { 0 } else { tag };
         let method = [0, 60, 0, method];
         frame(
             1,
@@ -152,26 +187,30 @@ impl Client {
         )
     }
 
-    /// Writes bytes, and returns what the broker gets.
-    fn write(&mut self, mut bytes: &[u8]) -> Vec<u8> {
-        let mut stream = Pin::new(&mut self.stream);
-        let waker = self.thread.clone().into();
+    /// Writes bytes in pieces of `most` bytes, and returns what the broker gets.
+    fn write_pieces(&mut self, bytes: &[u8], most: usize) -> Vec<u8> {
+        let waker = self.writer.clone().into();
         let mut cx = Context::from_waker(&waker);
-        while !bytes.is_empty() {
-            let Poll::Ready(count) = stream.as_mut().poll_write(&mut cx, bytes) else {
-                panic!("it takes everything")
-            };
-            bytes = &bytes[count.unwrap()..];
+        for mut piece in bytes.chunks(most) {
+            while !piece.is_empty() {
+                let written = Pin::new(&mut self.stream).poll_write(&mut cx, piece);
+                if let Poll::Ready(count) = written {
+                    piece = &piece[count.unwrap()..];
+                }
+            }
         }
-        std::mem::take(&mut self.stream.stream.taken)
+        self.flush()
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Vec<u8> {
+        self.write_pieces(bytes, usize::MAX)
     }
 
     /// Flushes as the client does when it is woken, and returns what the broker gets.
     fn flush(&mut self) -> Vec<u8> {
-        let waker = self.thread.clone().into();
+        let waker = self.writer.clone().into();
         let mut cx = Context::from_waker(&waker);
-        let flushed = Pin::new(&mut self.stream).poll_flush(&mut cx);
-        assert!(matches!(flushed, Poll::Ready(Ok(()))));
+        while Pin::new(&mut self.stream).poll_flush(&mut cx).is_pending() {}
         std::mem::take(&mut self.stream.stream.taken)
     }
 
@@ -197,10 +236,12 @@ fn acks(bytes: Vec<u8>) -> Vec<(u64, bool)> {
 
 fn step() -> impl Strategy<Value = Step> {
     let settle = prop_oneof![
-        20 => Just(Settle::Ack),
+        40 => Just(Settle::Ack),
         1 => Just(Settle::AckUpTo),
-        1 => Just(Settle::Reject),
+        1 => Just(Settle::AckAll),
+        2 => Just(Settle::Reject),
         1 => Just(Settle::Nack),
+        1 => Just(Settle::NackUpTo),
     ];
     let some = prop::collection::vec((any::<prop::sample::Index>(), settle), 1..20);
     prop_oneof![
@@ -216,11 +257,14 @@ proptest! {
     fn the_broker_settles_what_the_client_settles(
         steps in prop::collection::vec(step(), 1..40),
         waits in any::<bool>(),
+        most in 1_usize..100,
+        sizes in prop::collection::vec(0_usize..100, 1..4),
     ) {
         let clock = Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-        let (mut client, mut broker) = (Client::new(), Broker::default());
+        let sizes = [sizes, vec![50]].concat();
+        let (mut client, mut broker) = (Client::with_socket(Takes::new(&sizes)), Broker::default());
         if waits {
-            client = Client::waiting(clock.handle().clone());
+            client.stream = client.stream.with_clock(clock.handle().clone());
         }
         for step in steps.into_iter().chain([Step::Pause]) {
             match step {
@@ -235,7 +279,7 @@ proptest! {
                             bytes.extend(client.settle(tag, settle));
                         }
                     }
-                    broker.handle(client.write(&bytes));
+                    broker.handle(client.write_pieces(&bytes, most));
                 }
                 Step::Pause => {
                     clock.block_on(async { sleep(2 * LONGEST_WAIT).await });
@@ -257,27 +301,53 @@ proptest! {
 #[tokio::test(start_paused = true)]
 async fn while_many_are_unsettled_acknowledgements_wait_for_others() {
     let mut client = Client::waiting(Handle::current());
-    for _ in 0..40 {
+    for _ in 0..41 {
         client.receive();
     }
-    assert_eq!(client.acknowledge([1, 3, 2]), []);
+    assert_eq!(client.acknowledge([1]), [(1, false)]);
+    assert_eq!(client.acknowledge([2, 4, 3]), []);
     // A quarter of them.
-    assert_eq!(client.acknowledge(4..=10), [(10, true)]);
+    assert_eq!(client.acknowledge(5..=11), [(11, true)]);
     // 30 are few.
-    assert_eq!(client.acknowledge([11]), [(11, false)]);
+    assert_eq!(client.acknowledge([12]), [(12, false)]);
     for _ in 0..30 {
         client.receive();
     }
-    assert_eq!(client.acknowledge([13]), []);
+    assert!(client.woken().await.is_empty());
+    assert_eq!(client.acknowledge([13, 14]), []);
     let begin = Instant::now();
-    client.thread.0.notified().await;
-    assert_eq!(acks(client.flush()), [(13, false)]);
+    assert_eq!(acks(client.woken().await), [(14, true)]);
     assert_eq!(begin.elapsed(), LONGEST_WAIT);
-    // The next one has a wait of its own.
-    assert_eq!(client.acknowledge([12]), []);
-    client.thread.0.notified().await;
-    assert_eq!(acks(client.flush()), [(12, false)]);
-    assert_eq!(begin.elapsed(), 2 * LONGEST_WAIT);
+}
+
+#[tokio::test(start_paused = true)]
+async fn acknowledgements_do_not_wait_behind_a_delivery_that_takes_long() {
+    let mut client = Client::waiting(Handle::current());
+    for _ in 0..40 {
+        client.receive();
+    }
+    assert_eq!(client.acknowledge([1]), [(1, false)]);
+    assert_eq!(client.acknowledge([3]), []);
+    assert_eq!(acks(client.woken().await), [(3, false)]);
+    assert_eq!(client.acknowledge([4]), [(4, false)]);
+    assert_eq!(client.acknowledge([2]), [(2, false)]);
+    assert_eq!(client.acknowledge([5]), []);
+}
+
+#[test]
+fn at_the_end_of_the_runtime_acknowledgements_leave_with_the_close() {
+    let runtime = Builder::new_current_thread().build().unwrap();
+    let mut client = Client::waiting(runtime.handle().clone());
+    drop(runtime);
+    for _ in 0..40 {
+        client.receive();
+    }
+    assert_eq!(client.acknowledge([1]), [(1, false)]);
+    assert_eq!(client.acknowledge([2, 3]), []);
+    let close = frame(1, &[[0, 10, 0, 50].as_slice(), &[0; 7]].concat());
+    let written = client.write(&close);
+    let (before, after) = written.split_at(written.len() - close.len());
+    assert_eq!((acks(before.to_vec()), after), (vec![(3, true)], &*close));
 }
 
 #[tokio::test(start_paused = true)]
@@ -286,12 +356,13 @@ async fn what_else_is_sent_takes_waiting_acknowledgements_along() {
     for _ in 0..40 {
         client.receive();
     }
-    assert_eq!(client.acknowledge([1, 2]), []);
-    let reject = client.settle(3, Settle::Reject);
+    assert_eq!(client.acknowledge([1]), [(1, false)]);
+    assert_eq!(client.acknowledge([2, 3]), []);
+    let reject = client.settle(4, Settle::Reject);
     let written = client.write(&reject);
     let (before, after) = written.split_at(written.len() - reject.len());
     assert_eq!(after, reject);
-    assert_eq!(acks(before.to_vec()), [(2, true)]);
+    assert_eq!(acks(before.to_vec()), [(3, true)]);
 }
 
 #[test]
@@ -330,18 +401,56 @@ fn a_message_that_the_client_has_fetched_is_not_acknowledged_with_others() {
     assert_eq!(client.acknowledge([fetched]), [(2, false)]);
 }
 
-#[test]
-fn a_new_channel_counts_anew() {
-    let mut client = Client::new();
-    for _ in 0..3 {
+#[tokio::test]
+async fn a_new_channel_counts_anew() {
+    let mut client = Client::waiting(Handle::current());
+    for _ in 0..40 {
         client.receive();
     }
+    assert_eq!(client.acknowledge([1]), [(1, false)]);
     client.write(&frame(1, &[[0, 20, 0, 40].as_slice(), &[0; 7]].concat()));
     client.write(&frame(1, &[0, 20, 0, 10, 0]));
     client.next = 1;
-    client.unsettled.clear();
     assert_eq!([client.receive(), client.receive()], [1, 2]);
+    // The old ones do not count, so nothing waits.
     assert_eq!(client.acknowledge([1, 2]), [(2, true)]);
+}
+
+#[test]
+fn each_channel_has_tags_of_its_own() {
+    let on = |channel: u8, mut bytes: Vec<u8>| {
+        bytes[2] = channel;
+        bytes
+    };
+    let ack = |tag: u64, bits: u8| {
+        let method = [0, 60, 0, 80];
+        frame(
+            1,
+            &[method.as_slice(), &tag.to_be_bytes(), &[bits]].concat(),
+        )
+    };
+    let deliver = |client: &mut Client, channel: u8, tag: u64| {
+        let method = [[0, 60, 0, 60].as_slice(), &name(b"c"), &tag.to_be_bytes()];
+        let around = [[0].as_slice(), &name(b"x"), &name(b"k")].concat();
+        client.get(&on(channel, frame(1, &[method.concat(), around].concat())));
+    };
+    let mut client = Client::new();
+    for tag in 1..=4 {
+        deliver(&mut client, 1, tag);
+        deliver(&mut client, 2, tag);
+    }
+    // Nothing is merged across channels.
+    let mixed = [ack(2, 0), on(2, ack(1, 0)), ack(1, 0)].concat();
+    assert_eq!(client.write(&mixed), mixed);
+    // This does not settle 2 of the second channel.
+    let up_to = ack(3, 1);
+    assert_eq!(client.write(&up_to), up_to);
+    let two = [on(2, ack(3, 0)), on(2, ack(4, 0))].concat();
+    assert_eq!(client.write(&two), two);
+    // What is unsettled on the first channel does not matter.
+    deliver(&mut client, 2, 5);
+    let two = [on(2, ack(2, 0)), on(2, ack(5, 0))].concat();
+    assert_eq!(client.write(&two), on(2, ack(5, 1)));
 }
 
 #[test]

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use futures_io::AsyncWrite;
 use lapin::BasicProperties;
 use proptest::prelude::*;
+use std::sync::atomic::AtomicUsize;
 
 /// A connection that takes pieces of these sizes, again and again. At a size of 0 it takes nothing yet.
 pub(super) struct Takes {
@@ -183,6 +184,59 @@ proptest! {
         }
         prop_assert_eq!(frames.len(), 0);
     }
+}
+
+/// lapin forgets a wake-up for writing if it has nothing to write.
+#[test]
+fn what_the_socket_does_not_take_wakes_lapin_for_reading_too() {
+    #[derive(Default)]
+    struct Count(AtomicUsize);
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, SeqCst);
+        }
+    }
+    #[derive(Default)]
+    struct Full(Option<Waker>);
+    impl AsyncRead for Full {
+        fn poll_read(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            _: &mut [u8],
+        ) -> Poll<io::Result<usize>> {
+            Poll::Pending
+        }
+    }
+    impl AsyncWrite for Full {
+        fn poll_write(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+            _: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            self.0 = Some(cx.waker().clone());
+            Poll::Pending
+        }
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+        fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+    let around = Around {
+        bodies: Some(Bodies::new()),
+        deliveries: None,
+    };
+    let mut stream = GuardedStream::new(Full::default(), 8192).with(131_072, around);
+    let [reader, writer] = [Arc::<Count>::default(), Arc::default()];
+    let [reading, writing] = [Waker::from(reader.clone()), writer.clone().into()];
+    let read = Pin::new(&mut stream).poll_read(&mut Context::from_waker(&reading), &mut [0; 9]);
+    assert!(read.is_pending());
+    let heartbeat = bytes_of(&AMQPFrame::Heartbeat);
+    let written = Pin::new(&mut stream).poll_write(&mut Context::from_waker(&writing), &heartbeat);
+    assert!(matches!(written, Poll::Ready(Ok(8))));
+    stream.stream.0.take().unwrap().wake();
+    assert_eq!((reader.0.load(SeqCst), writer.0.load(SeqCst)), (1, 1));
 }
 
 #[test]
