@@ -43,14 +43,11 @@ use std::{
     io::{self, IoSlice},
     net::SocketAddr,
     pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::SeqCst},
-    },
+    sync::Arc,
     task::{Context, Poll, Wake, Waker, ready},
     time::{Duration, Instant},
 };
-use tokio::{runtime::Handle, time::sleep};
+use tokio::runtime::Handle;
 
 /// What goes around lapin on a connection.
 #[derive(Clone, Default)]
@@ -60,10 +57,6 @@ pub(super) struct Around {
     /// Has the bodies that are published; without it, lapin writes them.
     pub(super) bodies: Option<Arc<Bodies>>,
 }
-
-/// How long an acknowledgement may wait for others. It is short against what a module takes for a message, and what is lost with
-/// the connection meanwhile is little.
-const LONGEST_WAIT: Duration = Duration::from_millis(5);
 
 /// Connects to the broker through the guard. `name` is the connection's name at the broker. The URI has the longest frame that
 /// the broker is asked for.
@@ -77,7 +70,7 @@ pub(super) async fn connect(
     if around.deliveries.is_some() || around.bodies.is_some() {
         uri.query.frame_max = Some(short_frame(longest));
     }
-    let tokio = Tokio::default().with_handle(handle.clone());
+    let tokio = Tokio::default().with_handle(handle);
     let runtime = Runtime::new(RuntimeParts::new(
         tokio.clone(),
         GuardedRuntime(tokio.clone()),
@@ -94,7 +87,6 @@ pub(super) async fn connect(
         };
         // lapin treats it as a plain stream, even if it uses TLS.
         let stream = GuardedStream::new(stream, frame_max).with(longest, around.clone());
-        let stream = stream.with_clock(handle.clone());
         Ok(AsyncTcpStream::Plain(stream))
     };
     let properties = ConnectionProperties::default().with_connection_name(name.into());
@@ -212,39 +204,12 @@ impl Wake for Wakers {
     }
 }
 
-/// A wait of [`LONGEST_WAIT`]. A task on the connection's runtime ends it: a timer cannot be polled on lapin's own thread, since
-/// it panics when the runtime has ended.
-struct Wait(Arc<AtomicBool>);
-
-impl Wait {
-    fn begin(runtime: &Handle, waker: Waker) -> Self {
-        let is_over = Arc::new(AtomicBool::new(false));
-        let over = is_over.clone();
-        let waiting = async move {
-            sleep(LONGEST_WAIT).await;
-            over.store(true, SeqCst);
-            waker.wake();
-        };
-        // Nothing waits for it at the end: it is over by itself.
-        runtime.spawn(waiting);
-        Self(is_over)
-    }
-
-    fn is_over(&self) -> bool {
-        self.0.load(SeqCst)
-    }
-}
-
 /// A connection that checks the bytes from the broker, and exchanges bodies.
 pub(super) struct GuardedStream<S> {
     stream: S,
     frames: Frames,
     /// Without it, bytes to the broker are written as they are.
     outgoing: Option<Outgoing>,
-    /// The runtime whose timers end the wait of acknowledgements; without it, none waits.
-    clock: Option<Handle>,
-    /// The one that has begun.
-    wait: Option<Wait>,
     wakers: Arc<Wakers>,
 }
 
@@ -254,17 +219,7 @@ impl<S> GuardedStream<S> {
             stream,
             frames: Frames::new(frame_max),
             outgoing: None,
-            clock: None,
-            wait: None,
             wakers: Arc::default(),
-        }
-    }
-
-    /// Lets acknowledgements wait for others.
-    fn with_clock(self, runtime: Handle) -> Self {
-        Self {
-            clock: Some(runtime),
-            ..self
         }
     }
 
@@ -314,22 +269,6 @@ impl<S: AsyncRead + Unpin> AsyncRead for GuardedStream<S> {
 }
 
 impl<S: AsyncWrite + Unpin> GuardedStream<S> {
-    /// Makes acknowledgements ready to be written, unless they wait. At the end of the wait lapin is woken, and flushes.
-    fn release_acks(&mut self) {
-        let Some(outgoing) = &mut self.outgoing else {
-            return;
-        };
-        let unsettled = self.frames.unsettled();
-        let is_over = self.wait.take_if(|wait| wait.is_over()).is_some();
-        let can_wait = !is_over && outgoing.acks_can_wait(unsettled);
-        let (Some(clock), true) = (&self.clock, can_wait) else {
-            return outgoing.write_acks(unsettled);
-        };
-        if self.wait.is_none() && outgoing.has_acks() {
-            self.wait = Some(Wait::begin(clock, self.wakers.clone().into()));
-        }
-    }
-
     /// Writes what waits.
     fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.wakers.writer.register(cx.waker());
@@ -373,7 +312,6 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for GuardedStream<S> {
             return Pin::new(stream).poll_write(cx, bytes);
         };
         let count = outgoing.accept(bytes, frames.longest(), frames.unsettled())?;
-        self.release_acks();
         // What the socket does not take now is written before anything else.
         if let Poll::Ready(drained) = self.poll_drain(cx) {
             drained?;
@@ -381,9 +319,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for GuardedStream<S> {
         Poll::Ready(Ok(count))
     }
 
-    /// Acknowledgements that wait are not flushed: lapin flushes before it waits for anything.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.release_acks();
         ready!(self.poll_drain(cx))?;
         Pin::new(&mut self.stream).poll_flush(cx)
     }

@@ -118,7 +118,7 @@ impl Outgoing {
     }
 
     /// Takes bytes of the client, and returns how many: not all, if too much waits to be written. Call it only if nothing
-    /// waits but acknowledgements. `longest` is the longest frame that can be agreed on with the broker; 0 for any length.
+    /// waits. `longest` is the longest frame that can be agreed on with the broker; 0 for any length.
     ///
     /// # Errors
     /// Returns an error for a message whose body is not known. Nothing may be written after that.
@@ -138,6 +138,7 @@ impl Outgoing {
             &joined
         };
         let mut taken = self.accept_frames(all, longest, unsettled)?;
+        self.write_acks(unsettled);
         if self.waiting < MOST_WAITING {
             // The rest is the beginning of a frame.
             self.begun.extend_from_slice(&all[taken..]);
@@ -197,17 +198,8 @@ impl Outgoing {
         }
     }
 
-    pub(crate) fn has_acks(&self) -> bool {
-        !self.acks.is_empty()
-    }
-
-    /// Returns whether the acknowledgements can wait for more.
-    pub(crate) fn acks_can_wait(&self, unsettled: &Unsettled) -> bool {
-        self.acks.can_wait(unsettled)
-    }
-
-    /// Adds the acknowledgements to what can be written.
-    pub(crate) fn write_acks(&mut self, unsettled: &mut Unsettled) {
+    /// Writes acknowledgements before anything else.
+    fn write_acks(&mut self, unsettled: &mut Unsettled) {
         if !self.acks.is_empty() {
             let frames = self.acks.take(unsettled);
             self.copy(&frames);

@@ -3,12 +3,7 @@
 use super::{publishing::Takes, *};
 use futures_io::AsyncWrite;
 use proptest::prelude::*;
-use std::{collections::BTreeMap, task::Wake};
-use tokio::{
-    runtime::Builder,
-    sync::Notify,
-    time::{Instant, sleep},
-};
+use std::collections::BTreeMap;
 
 /// What the client does next.
 #[derive(Clone, Debug)]
@@ -17,8 +12,6 @@ enum Step {
     Receive(usize),
     /// It settles so many of its unsettled deliveries, which these numbers choose, and writes the frames at once.
     Settle(Vec<(prop::sample::Index, Settle)>),
-    /// It does nothing until no acknowledgement may wait any more.
-    Pause,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,20 +62,8 @@ impl Broker {
     }
 }
 
-/// The client's thread.
-#[derive(Default)]
-struct Thread(Notify);
-
-impl Wake for Thread {
-    fn wake(self: Arc<Self>) {
-        self.0.notify_one();
-    }
-}
-
 /// A client with one channel.
 struct Client {
-    reader: Arc<Thread>,
-    writer: Arc<Thread>,
     stream: GuardedStream<Takes>,
     next: u64,
     unsettled: Vec<u64>,
@@ -106,38 +87,12 @@ impl Client {
             deliveries: Some(Arc::new(Drops)),
             bodies: None,
         };
-        let mut client = Self {
-            reader: Arc::default(),
-            writer: Arc::default(),
+        Self {
             stream: GuardedStream::new(socket, 8192).with(131_072, around),
             next: 1,
             unsettled: vec![],
             settled: BTreeMap::new(),
-        };
-        client.read();
-        client
-    }
-
-    /// Reads, as lapin does before it waits.
-    fn read(&mut self) {
-        let waker = self.reader.clone().into();
-        let mut cx = Context::from_waker(&waker);
-        let reading = Pin::new(&mut self.stream).poll_read(&mut cx, &mut [0; 0]);
-        assert!(reading.is_ready(), "nothing is wanted");
-    }
-
-    /// Waits until lapin is woken in a way that it does not forget, and returns what it flushes.
-    async fn woken(&mut self) -> Vec<u8> {
-        self.reader.0.notified().await;
-        self.read();
-        self.flush()
-    }
-
-    /// One whose acknowledgements may wait.
-    fn waiting(runtime: Handle) -> Self {
-        let mut client = Self::new();
-        client.stream = client.stream.with_clock(runtime);
-        client
+        }
     }
 
     fn receive(&mut self) -> u64 {
@@ -189,8 +144,7 @@ impl Client {
 
     /// Writes bytes in pieces of `most` bytes, and returns what the broker gets.
     fn write_pieces(&mut self, bytes: &[u8], most: usize) -> Vec<u8> {
-        let waker = self.writer.clone().into();
-        let mut cx = Context::from_waker(&waker);
+        let mut cx = Context::from_waker(Waker::noop());
         for mut piece in bytes.chunks(most) {
             while !piece.is_empty() {
                 let written = Pin::new(&mut self.stream).poll_write(&mut cx, piece);
@@ -199,19 +153,12 @@ impl Client {
                 }
             }
         }
-        self.flush()
+        while Pin::new(&mut self.stream).poll_flush(&mut cx).is_pending() {}
+        std::mem::take(&mut self.stream.stream.taken)
     }
 
     fn write(&mut self, bytes: &[u8]) -> Vec<u8> {
         self.write_pieces(bytes, usize::MAX)
-    }
-
-    /// Flushes as the client does when it is woken, and returns what the broker gets.
-    fn flush(&mut self) -> Vec<u8> {
-        let waker = self.writer.clone().into();
-        let mut cx = Context::from_waker(&waker);
-        while Pin::new(&mut self.stream).poll_flush(&mut cx).is_pending() {}
-        std::mem::take(&mut self.stream.stream.taken)
     }
 
     /// Acknowledges these, written at once. Returns the tags that the broker gets, and whether each is `multiple`.
@@ -245,28 +192,22 @@ fn step() -> impl Strategy<Value = Step> {
     ];
     let some = prop::collection::vec((any::<prop::sample::Index>(), settle), 1..20);
     prop_oneof![
-        4 => (1_usize..50).prop_map(Step::Receive),
-        4 => some.prop_map(Step::Settle),
-        1 => Just(Step::Pause),
+        (1_usize..50).prop_map(Step::Receive),
+        some.prop_map(Step::Settle),
     ]
 }
 
 proptest! {
-    /// Each delivery gets the client's verdict exactly once: as soon as it is written, or after the wait.
+    /// Each delivery gets the client's verdict as soon as it is written, and exactly once.
     #[test]
     fn the_broker_settles_what_the_client_settles(
         steps in prop::collection::vec(step(), 1..40),
-        waits in any::<bool>(),
         most in 1_usize..100,
         sizes in prop::collection::vec(0_usize..100, 1..4),
     ) {
-        let clock = Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         let sizes = [sizes, vec![50]].concat();
         let (mut client, mut broker) = (Client::with_socket(Takes::new(&sizes)), Broker::default());
-        if waits {
-            client.stream = client.stream.with_clock(clock.handle().clone());
-        }
-        for step in steps.into_iter().chain([Step::Pause]) {
+        for step in steps {
             match step {
                 Step::Receive(count) => {
                     broker.unsettled.extend((0..count).map(|_| client.receive()));
@@ -280,89 +221,12 @@ proptest! {
                         }
                     }
                     broker.handle(client.write_pieces(&bytes, most));
-                }
-                Step::Pause => {
-                    clock.block_on(async { sleep(2 * LONGEST_WAIT).await });
-                    broker.handle(client.flush());
                     prop_assert_eq!(&broker.settled, &client.settled);
+                    prop_assert_eq!(&broker.unsettled, &client.unsettled);
                 }
-            }
-            if waits {
-                let is_known = |(tag, verdict)| client.settled.get(tag) == Some(verdict);
-                prop_assert!(broker.settled.iter().all(is_known));
-            } else {
-                prop_assert_eq!(&broker.settled, &client.settled);
-                prop_assert_eq!(&broker.unsettled, &client.unsettled);
             }
         }
     }
-}
-
-#[tokio::test(start_paused = true)]
-async fn while_many_are_unsettled_acknowledgements_wait_for_others() {
-    let mut client = Client::waiting(Handle::current());
-    for _ in 0..41 {
-        client.receive();
-    }
-    assert_eq!(client.acknowledge([1]), [(1, false)]);
-    assert_eq!(client.acknowledge([2, 4, 3]), []);
-    // A quarter of them.
-    assert_eq!(client.acknowledge(5..=11), [(11, true)]);
-    // 30 are few.
-    assert_eq!(client.acknowledge([12]), [(12, false)]);
-    for _ in 0..30 {
-        client.receive();
-    }
-    assert!(client.woken().await.is_empty());
-    assert_eq!(client.acknowledge([13, 14]), []);
-    let begin = Instant::now();
-    assert_eq!(acks(client.woken().await), [(14, true)]);
-    assert_eq!(begin.elapsed(), LONGEST_WAIT);
-}
-
-#[tokio::test(start_paused = true)]
-async fn acknowledgements_do_not_wait_behind_a_delivery_that_takes_long() {
-    let mut client = Client::waiting(Handle::current());
-    for _ in 0..40 {
-        client.receive();
-    }
-    assert_eq!(client.acknowledge([1]), [(1, false)]);
-    assert_eq!(client.acknowledge([3]), []);
-    assert_eq!(acks(client.woken().await), [(3, false)]);
-    assert_eq!(client.acknowledge([4]), [(4, false)]);
-    assert_eq!(client.acknowledge([2]), [(2, false)]);
-    assert_eq!(client.acknowledge([5]), []);
-}
-
-#[test]
-fn at_the_end_of_the_runtime_acknowledgements_leave_with_the_close() {
-    let runtime = Builder::new_current_thread().build().unwrap();
-    let mut client = Client::waiting(runtime.handle().clone());
-    drop(runtime);
-    for _ in 0..40 {
-        client.receive();
-    }
-    assert_eq!(client.acknowledge([1]), [(1, false)]);
-    assert_eq!(client.acknowledge([2, 3]), []);
-    let close = frame(1, &[[0, 10, 0, 50].as_slice(), &[0; 7]].concat());
-    let written = client.write(&close);
-    let (before, after) = written.split_at(written.len() - close.len());
-    assert_eq!((acks(before.to_vec()), after), (vec![(3, true)], &*close));
-}
-
-#[tokio::test(start_paused = true)]
-async fn what_else_is_sent_takes_waiting_acknowledgements_along() {
-    let mut client = Client::waiting(Handle::current());
-    for _ in 0..40 {
-        client.receive();
-    }
-    assert_eq!(client.acknowledge([1]), [(1, false)]);
-    assert_eq!(client.acknowledge([2, 3]), []);
-    let reject = client.settle(4, Settle::Reject);
-    let written = client.write(&reject);
-    let (before, after) = written.split_at(written.len() - reject.len());
-    assert_eq!(after, reject);
-    assert_eq!(acks(before.to_vec()), [(3, true)]);
 }
 
 #[test]
@@ -399,21 +263,6 @@ fn a_message_that_the_client_has_fetched_is_not_acknowledged_with_others() {
     client.receive();
     assert_eq!(client.acknowledge([1, 3]), [(1, false), (3, false)]);
     assert_eq!(client.acknowledge([fetched]), [(2, false)]);
-}
-
-#[tokio::test]
-async fn a_new_channel_counts_anew() {
-    let mut client = Client::waiting(Handle::current());
-    for _ in 0..40 {
-        client.receive();
-    }
-    assert_eq!(client.acknowledge([1]), [(1, false)]);
-    client.write(&frame(1, &[[0, 20, 0, 40].as_slice(), &[0; 7]].concat()));
-    client.write(&frame(1, &[0, 20, 0, 10, 0]));
-    client.next = 1;
-    assert_eq!([client.receive(), client.receive()], [1, 2]);
-    // The old ones do not count, so nothing waits.
-    assert_eq!(client.acknowledge([1, 2]), [(2, true)]);
 }
 
 #[test]

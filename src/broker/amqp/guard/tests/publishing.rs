@@ -5,7 +5,7 @@ use bytes::Bytes;
 use futures_io::AsyncWrite;
 use lapin::BasicProperties;
 use proptest::prelude::*;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
 /// A connection that takes pieces of these sizes, again and again. At a size of 0 it takes nothing yet.
 pub(super) struct Takes {
