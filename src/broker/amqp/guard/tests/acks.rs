@@ -256,7 +256,7 @@ fn a_delivery_that_the_client_dropped_is_never_acknowledged() {
 }
 
 #[test]
-fn a_message_that_the_client_has_fetched_is_not_acknowledged_with_others() {
+fn a_fetched_message_is_not_acknowledged_with_others() {
     let mut client = Client::new();
     client.receive();
     let fetched = client.receive_by(&[0, 60, 0, 71]);
