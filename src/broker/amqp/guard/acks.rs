@@ -4,10 +4,10 @@
 //! acknowledges every unsettled delivery up to its tag. So only the oldest unsettled deliveries of a channel can be merged,
 //! without a gap.
 //!
-//! Nothing waits for this: only frames that lie next to each other in one write are merged. RabbitMQ and the connection work less on
-//! one frame than on many: with 1 KB at prefetch 100, that is 11 % more messages for 5 % less CPU time.
+//! Nothing waits for this: only frames that lie next to each other in one write are merged. RabbitMQ and the connection work
+//! less on one frame than on many: with 1 KB at prefetch 100, that is 11 % more messages for 5 % less CPU time.
 
-use super::frames::{Channel, END, METHOD, delivery_tag};
+use super::frames::{Channel, METHOD, frame_of};
 use std::collections::BTreeSet;
 
 /// The ids of methods: of class and method.
@@ -18,19 +18,14 @@ const NACK: [u8; 4] = [0, 60, 0, 120];
 /// The bit `multiple` of an acknowledgement.
 const MULTIPLE: u8 = 1;
 
-/// What was delivered on one connection and is not settled yet. It may have more, such as what a closed channel had delivered:
+/// The channels and tags of what was delivered on one connection and is not settled yet. It may have more, such as what a closed channel had delivered:
 /// then less is merged.
 #[derive(Debug, Default)]
 pub(crate) struct Unsettled(BTreeSet<(Channel, u64)>);
 
 impl Unsettled {
-    /// Records what a method of the broker delivers.
-    pub(super) fn received(&mut self, channel: Channel, payload: &[u8]) {
-        let fetched = payload.strip_prefix(&GET_OK);
-        let fetched = || fetched?.first_chunk().map(|tag| u64::from_be_bytes(*tag));
-        if let Some(tag) = delivery_tag(payload).or_else(fetched) {
-            self.0.insert((channel, tag));
-        }
+    pub(super) fn add(&mut self, channel: Channel, tag: u64) {
+        self.0.insert((channel, tag));
     }
 
     /// Records what a method of the client settles.
@@ -95,8 +90,8 @@ impl Acks {
             unsettled.0.remove(&(self.channel, tag));
             match merged {
                 2.. if index + 1 < merged => {}
-                2.. if index + 1 == merged => write(&mut frames, self.channel, tag, MULTIPLE),
-                _ => write(&mut frames, self.channel, tag, 0),
+                2.. if index + 1 == merged => frames.extend(ack(self.channel, tag, MULTIPLE)),
+                _ => frames.extend(ack(self.channel, tag, 0)),
             }
         }
         frames
@@ -109,12 +104,14 @@ fn acknowledged(payload: &[u8]) -> Option<u64> {
     (bits == [0]).then(|| u64::from_be_bytes(*tag))
 }
 
-fn write(frames: &mut Vec<u8>, channel: Channel, tag: u64, bits: u8) {
-    let [one, two] = channel;
-    let size = (ACK.len() + size_of::<u64>() + 1) as u32;
-    frames.extend_from_slice(&[METHOD, one, two]);
-    frames.extend_from_slice(&size.to_be_bytes());
-    frames.extend_from_slice(&ACK);
-    frames.extend_from_slice(&tag.to_be_bytes());
-    frames.extend_from_slice(&[bits, END]);
+/// The frame of an acknowledgement.
+fn ack(channel: Channel, tag: u64, bits: u8) -> Vec<u8> {
+    let payload = [ACK.as_slice(), &tag.to_be_bytes(), &[bits]].concat();
+    frame_of(METHOD, channel, &payload)
+}
+
+/// Returns the tag of a message that the client has fetched (`basic.get-ok`).
+pub(super) fn fetched_tag(payload: &[u8]) -> Option<u64> {
+    let tag = payload.strip_prefix(&GET_OK)?.first_chunk()?;
+    Some(u64::from_be_bytes(*tag))
 }

@@ -4,7 +4,10 @@
 //! have taken the body over. So a body is copied once, into memory of its own size. A body that there is no room for is left
 //! out.
 
-use super::{acks::Unsettled, tables};
+use super::{
+    acks::{Unsettled, fetched_tag},
+    tables,
+};
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -288,11 +291,14 @@ impl Frames {
             self.longest = agreed(self.longest, offered);
         }
         self.announced.take_if(|(of, _)| *of == channel);
-        if let (Some(_), Some(tag)) = (&self.deliveries, delivery_tag(payload)) {
-            self.announced = Some((channel, tag));
-        }
         if self.deliveries.is_some() {
-            self.unsettled.received(channel, payload);
+            let announced = delivery_tag(payload);
+            if let Some(tag) = announced {
+                self.announced = Some((channel, tag));
+            }
+            if let Some(tag) = announced.or_else(|| fetched_tag(payload)) {
+                self.unsettled.add(channel, tag);
+            }
         }
         if tables::is_good_method(payload) {
             return self.pass(length);
@@ -440,7 +446,7 @@ pub(super) fn payload_of(frame_max: usize) -> usize {
     }
 }
 
-fn frame_of(kind: u8, channel: Channel, payload: &[u8]) -> Vec<u8> {
+pub(super) fn frame_of(kind: u8, channel: Channel, payload: &[u8]) -> Vec<u8> {
     let [one, two] = channel;
     let size = (payload.len() as u32).to_be_bytes();
     [&[kind, one, two], size.as_slice(), payload, &[END]].concat()
@@ -463,7 +469,7 @@ fn take_properties(header: &mut Vec<u8>) -> Vec<u8> {
 }
 
 /// Returns the tag of the delivery that a method announces (`basic.deliver`).
-pub(super) fn delivery_tag(payload: &[u8]) -> Option<u64> {
+fn delivery_tag(payload: &[u8]) -> Option<u64> {
     let arguments = payload.strip_prefix(&[0, 60, 0, 60])?;
     let (consumer_tag, rest) = arguments.split_first()?;
     let tag = rest.get(usize::from(*consumer_tag)..)?.first_chunk()?;

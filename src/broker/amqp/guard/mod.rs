@@ -11,8 +11,8 @@
 //!
 //! One frame acknowledges several messages, which lapin acknowledges one by one.
 //!
-//! [`tables`], [`frames`], [`outgoing`] and [`acks`] do no I/O. This file contains the stream, and passes it to lapin in a custom runtime. The
-//! guard reads from TLS, and TLS reads from TCP.
+//! [`tables`], [`frames`], [`outgoing`] and [`acks`] do no I/O. This file contains the stream, and passes it to lapin in a
+//! custom runtime. The guard reads from TLS, and TLS reads from TCP.
 
 mod acks;
 mod frames;
@@ -210,6 +210,7 @@ pub(super) struct GuardedStream<S> {
     frames: Frames,
     /// Without it, bytes to the broker are written as they are.
     outgoing: Option<Outgoing>,
+    /// Those of the last polls.
     wakers: Arc<Wakers>,
 }
 
@@ -275,16 +276,13 @@ impl<S: AsyncWrite + Unpin> GuardedStream<S> {
         let Some(outgoing) = &mut self.outgoing else {
             return Poll::Ready(Ok(()));
         };
-        if outgoing.to_write().is_empty() {
+        if outgoing.is_empty() {
             return Poll::Ready(Ok(()));
         }
         let waker = Waker::from(self.wakers.clone());
         let mut cx = Context::from_waker(&waker);
-        loop {
+        while !outgoing.is_empty() {
             let parts = outgoing.to_write();
-            if parts.is_empty() {
-                return Poll::Ready(Ok(()));
-            }
             let count = ready!(Pin::new(&mut self.stream).poll_write_vectored(&mut cx, &parts))?;
             if count == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
@@ -292,6 +290,7 @@ impl<S: AsyncWrite + Unpin> GuardedStream<S> {
             drop(parts);
             outgoing.wrote(count);
         }
+        Poll::Ready(Ok(()))
     }
 }
 

@@ -270,6 +270,10 @@ impl Outgoing {
         }
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.parts.is_empty()
+    }
+
     /// What is to be written next; empty if there is nothing.
     pub(crate) fn to_write(&self) -> Vec<IoSlice<'_>> {
         let parts = self.parts.iter().take(PARTS).map(Part::bytes);

@@ -12,6 +12,8 @@ pub(super) struct Takes {
     pub(super) taken: Vec<u8>,
     sizes: Vec<usize>,
     at: usize,
+    /// Waits until it takes something.
+    waker: Option<Waker>,
 }
 
 impl Takes {
@@ -20,6 +22,7 @@ impl Takes {
             taken: vec![],
             sizes: sizes.to_vec(),
             at: 0,
+            waker: None,
         }
     }
 
@@ -42,12 +45,13 @@ impl AsyncRead for Takes {
 impl AsyncWrite for Takes {
     fn poll_write(
         mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
+        cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         self.at += 1;
         let count = self.sizes[self.at % self.sizes.len()].min(bytes.len());
         if count == 0 {
+            self.waker = Some(cx.waker().clone());
             return Poll::Pending;
         }
         self.taken.extend_from_slice(&bytes[..count]);
@@ -196,38 +200,11 @@ fn what_the_socket_does_not_take_wakes_lapin_for_reading_too() {
             self.0.fetch_add(1, SeqCst);
         }
     }
-    #[derive(Default)]
-    struct Full(Option<Waker>);
-    impl AsyncRead for Full {
-        fn poll_read(
-            self: Pin<&mut Self>,
-            _: &mut Context<'_>,
-            _: &mut [u8],
-        ) -> Poll<io::Result<usize>> {
-            Poll::Pending
-        }
-    }
-    impl AsyncWrite for Full {
-        fn poll_write(
-            mut self: Pin<&mut Self>,
-            cx: &mut Context<'_>,
-            _: &[u8],
-        ) -> Poll<io::Result<usize>> {
-            self.0 = Some(cx.waker().clone());
-            Poll::Pending
-        }
-        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-            Poll::Ready(Ok(()))
-        }
-        fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-            Poll::Ready(Ok(()))
-        }
-    }
     let around = Around {
         bodies: Some(Bodies::new()),
         deliveries: None,
     };
-    let mut stream = GuardedStream::new(Full::default(), 8192).with(131_072, around);
+    let mut stream = GuardedStream::new(Takes::new(&[0]), 8192).with(131_072, around);
     let [reader, writer] = [Arc::<Count>::default(), Arc::default()];
     let [reading, writing] = [Waker::from(reader.clone()), writer.clone().into()];
     let read = Pin::new(&mut stream).poll_read(&mut Context::from_waker(&reading), &mut [0; 9]);
@@ -235,7 +212,7 @@ fn what_the_socket_does_not_take_wakes_lapin_for_reading_too() {
     let heartbeat = bytes_of(&AMQPFrame::Heartbeat);
     let written = Pin::new(&mut stream).poll_write(&mut Context::from_waker(&writing), &heartbeat);
     assert!(matches!(written, Poll::Ready(Ok(8))));
-    stream.stream.0.take().unwrap().wake();
+    stream.stream.waker.take().unwrap().wake();
     assert_eq!((reader.0.load(SeqCst), writer.0.load(SeqCst)), (1, 1));
 }
 
