@@ -9,48 +9,43 @@
 use super::{
     attempt_error::AttemptError,
     client::Channel,
-    guard::Bodies,
-    pending_publish::{PendingPublish, message_id},
+    guard::{Contents, Outbox},
+    pending_publish::PendingPublish,
+    properties,
 };
+use bytes::Bytes;
 use lapin::{
     BasicProperties, Confirmation, message::BasicReturnMessage, options::BasicPublishOptions,
     types::ShortString,
 };
 use std::collections::BTreeMap;
 
-/// Publishes a message and waits until lapin reports the end of this attempt. The first poll queues the frames. The body goes
-/// around lapin if there are `bodies`.
+/// Publishes a message and waits until lapin reports the end of this attempt. The first poll queues the frames. Properties and
+/// body go around lapin, by way of the `outbox`.
 pub(super) fn attempt<'a>(
     channel: &'a Channel,
-    bodies: Option<&'a Bodies>,
+    outbox: &'a Outbox,
     exchange: ShortString,
     pending: &PendingPublish,
-    properties: BasicProperties,
+    properties: Bytes,
 ) -> impl Future<Output = Result<Confirmation, AttemptError>> + Send + use<'a> {
     let routing_key = pending.routing_key.clone();
-    let body = pending.body.clone();
+    let contents = Contents {
+        properties,
+        body: pending.body.clone(),
+    };
     let options = BasicPublishOptions {
         mandatory: true,
         immediate: false,
     };
     async move {
-        let sent = match bodies {
-            None => {
-                let publish =
-                    channel.basic_publish(exchange, routing_key, options, &body, properties);
-                publish.await
-            }
-            Some(bodies) => {
-                let ticket = bodies.deposit(body);
-                let publish =
-                    channel.basic_publish(exchange, routing_key, options, &ticket, properties);
-                let sent = publish.await;
-                if sent.is_err() {
-                    bodies.withdraw(&ticket);
-                }
-                sent
-            }
-        };
+        let ticket = outbox.deposit(contents);
+        let properties = BasicProperties::default();
+        let publish = channel.basic_publish(exchange, routing_key, options, &ticket, properties);
+        let sent = publish.await;
+        if sent.is_err() {
+            outbox.withdraw(&ticket);
+        }
         let confirm = sent.map_err(AttemptError::from_publish)?;
         confirm.await.map_err(AttemptError::from_confirm)
     }
@@ -125,19 +120,15 @@ impl UnconfirmedPublishes {
 fn matches(pending: &PendingPublish, returned: &BasicReturnMessage) -> bool {
     pending.routing_key == returned.routing_key
         && pending.body == returned.data
-        && pending.message_id == message_id(&returned.properties)
+        && pending.message_id
+            == properties::message_id(&properties::of_client(&returned.properties))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{
-        super::pending_publish::{EventKind, Properties},
-        *,
-    };
+    use super::{super::pending_publish::EventKind, *};
     use crate::broker::transport::ConfirmSender;
-    use bytes::Bytes;
     use lapin::{
-        BasicProperties,
         message::Delivery,
         types::{AMQPValue, FieldTable},
     };
@@ -150,7 +141,7 @@ mod tests {
 
     fn pending(key: &str, id: &str) -> Box<PendingPublish> {
         let body = Bytes::from_static(b"body");
-        let properties = Properties::Rebound(Box::new(properties(id)));
+        let properties = properties::of_client(&properties(id));
         let confirm = ConfirmSender::calling(drop);
         PendingPublish::new(EventKind::Data, key.into(), properties, body, confirm)
     }

@@ -3,7 +3,7 @@
 use super::{
     client::{self, Connection},
     error::{BrokerError, describe, is_about_tls},
-    guard::{Around, Bodies},
+    guard::{Around, Outbox},
     intake::Intake,
 };
 use crate::{
@@ -135,8 +135,8 @@ pub(super) struct Connector {
     memory: Arc<MessageMemory>,
     /// Takes the deliveries of the newest connection that consumes.
     intake: Mutex<Arc<Intake>>,
-    /// The bodies that are published on the newest connection.
-    bodies: Mutex<Arc<Bodies>>,
+    /// The contents that are published on the newest connection.
+    outbox: Mutex<Arc<Outbox>>,
     metrics: Arc<Metrics>,
 }
 
@@ -154,7 +154,7 @@ impl Connector {
             hostname,
             runtime,
             intake: Mutex::new(Intake::new(memory.clone())),
-            bodies: Mutex::new(Bodies::new()),
+            outbox: Mutex::new(Outbox::new()),
             memory,
             metrics: Arc::default(),
         })
@@ -192,17 +192,13 @@ impl Connector {
         self.intake.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns the bodies that are published on the newest connection; `None` if they are published as they are.
-    pub(super) fn bodies(&self) -> Option<Arc<Bodies>> {
-        #[cfg(test)]
-        if super::simulated::current().is_some() {
-            return None;
-        }
-        Some(self.lock_bodies().clone())
+    /// Returns the contents that are published on the newest connection.
+    pub(super) fn outbox(&self) -> Arc<Outbox> {
+        self.lock_outbox().clone()
     }
 
-    fn lock_bodies(&self) -> MutexGuard<'_, Arc<Bodies>> {
-        self.bodies.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock_outbox(&self) -> MutexGuard<'_, Arc<Outbox>> {
+        self.outbox.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What goes around the client on a new connection.
@@ -215,9 +211,9 @@ impl Connector {
                 around.deliveries = Some(intake);
             }
             ConnectionRole::Publish => {
-                let bodies = Bodies::new();
-                *self.lock_bodies() = bodies.clone();
-                around.bodies = Some(bodies);
+                let outbox = Outbox::new();
+                *self.lock_outbox() = outbox.clone();
+                around.outbox = Some(outbox);
             }
             ConnectionRole::Lock | ConnectionRole::Finished | ConnectionRole::Diagnosis => {}
         }

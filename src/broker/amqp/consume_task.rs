@@ -450,7 +450,7 @@ impl ConsumeTask {
     /// Forwards a delivery, unless there is no room for it. Returns whether the prefetch has to change.
     fn forward_one(
         &mut self,
-        mut delivery: ClientDelivery,
+        delivery: ClientDelivery,
         channel: &ConsumerChannel,
         generation: &Arc<Generation>,
     ) -> Option<Change> {
@@ -465,12 +465,10 @@ impl ConsumeTask {
             Some(LeftOut::TooLarge(size)) => Some(size),
             None => None,
         };
-        if let Some(contents) = received.contents {
-            delivery::complete(&mut delivery, contents);
-        }
-        let size = delivery.data.len();
+        let (contents, room) = (received.contents, received.room);
         let (channel, generation) = (&channel.channel, generation.clone());
-        let delivery = delivery::receive(delivery, channel, generation, received.room, withheld);
+        let delivery = delivery::receive(delivery, contents, channel, generation, room, withheld);
+        let size = delivery.body.len();
         self.deliveries.send(Ok(delivery));
         self.prefetch
             .admitted(size, consumers.intake().free())

@@ -4,22 +4,18 @@ use super::{
     client::{Acker, Channel, Delivery as ClientDelivery},
     guard::Contents,
     intake::Room,
-    pending_publish::delivery_mode,
+    properties::{self, Properties},
     table,
 };
 use crate::{
     broker::transport::{Delivery, Generation, ReboundLimitExceeded, SettleOutcome, Verdict},
     codes,
+    protocol::Headers,
     settings::AmqpSettings,
 };
 use bytes::Bytes;
 use futures_util::FutureExt;
-use lapin::{
-    BasicProperties,
-    options::{BasicAckOptions, BasicRejectOptions},
-    protocol::basic::parse_properties,
-    types::{AMQPValue, FieldTable},
-};
+use lapin::options::{BasicAckOptions, BasicRejectOptions};
 use std::{
     fmt,
     sync::{Arc, Weak},
@@ -40,7 +36,8 @@ pub(crate) struct DeliveryHandle {
     /// Belongs to the consuming task. A channel that is still held keeps its connection open.
     channel: Weak<Channel>,
     tag: u64,
-    properties: BasicProperties,
+    /// As AMQP writes them.
+    properties: Bytes,
     room: Room,
 }
 
@@ -52,45 +49,32 @@ impl fmt::Debug for DeliveryHandle {
     }
 }
 
-/// Adds what went around the client.
-pub(super) fn complete(delivery: &mut ClientDelivery, contents: Contents) {
-    let Contents { body, properties } = contents;
-    if !body.is_empty() {
-        delivery.data = body;
-    }
-    let Some(properties) = properties else {
-        return;
-    };
-    match parse_properties(properties.as_slice()) {
-        Ok((_, properties)) => delivery.properties = properties,
-        // The guard has repaired them, so this is a mistake of the guard.
-        Err(_) => tracing::warn!(
-            code = %codes::HEADERS_CUT,
-            "The headers of a message cannot be read; it is processed without any."
-        ),
-    }
-}
-
 /// Converts a delivery to the engine's type. `channel` has delivered it, and `withheld` is the size of a body that is too
 /// large to be read.
 pub(super) fn receive(
     delivery: ClientDelivery,
+    contents: Contents,
     channel: &Arc<Channel>,
     generation: Arc<Generation>,
     room: Room,
     withheld: Option<usize>,
 ) -> Delivery<DeliveryHandle> {
-    let headers = delivery.properties.headers().as_ref();
+    let Contents { properties, body } = contents;
     Delivery {
-        headers: headers.map(table::to_json).unwrap_or_default(),
-        body: Bytes::from(delivery.data),
+        headers: properties::headers(&properties),
+        // The guard leaves a body to the client if it has no memory for it.
+        body: if body.is_empty() {
+            delivery.data.into()
+        } else {
+            body
+        },
         withheld,
         redelivered: delivery.redelivered,
         generation,
         handle: DeliveryHandle {
             channel: Arc::downgrade(channel),
             tag: delivery.delivery_tag,
-            properties: delivery.properties,
+            properties,
             room,
         },
     }
@@ -124,28 +108,32 @@ impl DeliveryHandle {
         }
     }
 
-    /// Returns the properties of a rebounded message (wire-contract: Rebounds, wire-contract: Rebound expiration).
-    /// `user` is the user name of this process at the broker.
+    /// Returns the properties of a rebounded message, as AMQP writes them (wire-contract: Rebounds, wire-contract: Rebound
+    /// expiration). `user` is the user name of this process at the broker.
     pub(super) fn rebound_properties(
         &self,
         settings: &AmqpSettings,
         user: &str,
         reason: &str,
-    ) -> Result<BasicProperties, ReboundLimitExceeded> {
-        let mut headers = self.properties.headers().clone().unwrap_or_default();
-        let iteration = next_iteration(&headers);
+    ) -> Result<Vec<u8>, ReboundLimitExceeded> {
+        let mut properties = Properties::read(&self.properties);
+        let iteration = next_iteration(properties.headers());
         if iteration > i64::from(settings.rebound_limit) {
             return Err(ReboundLimitExceeded);
         }
-        let reason = AMQPValue::LongString(truncated(reason).into());
-        headers.insert("end".into(), table::integer(unix_millis()));
-        headers.insert("reboundReason".into(), reason);
-        headers.insert("reboundIteration".into(), table::integer(iteration));
-        let expiration = expiration(settings.rebound_initial_expiration, iteration);
-        Ok(without_other_user_id(&self.properties, user)
-            .with_headers(headers)
-            .with_expiration(expiration.to_string().into())
-            .with_delivery_mode(delivery_mode(settings.persistent)))
+        let added = Headers::from_iter([
+            ("end".to_owned(), unix_millis().into()),
+            ("reboundReason".to_owned(), truncated(reason).into()),
+            ("reboundIteration".to_owned(), iteration.into()),
+        ]);
+        let headers = table::with(properties.headers(), &added);
+        let expiration = expiration(settings.rebound_initial_expiration, iteration).to_string();
+        let expiration = [&[expiration.len() as u8], expiration.as_bytes()].concat();
+        properties.set_headers(&headers);
+        properties.set_expiration(&expiration);
+        properties.set_persistent(settings.persistent);
+        properties.remove_other_user_id(user);
+        Ok(properties.write())
     }
 }
 
@@ -181,12 +169,9 @@ fn unix_millis() -> i64 {
     i64::try_from(since_epoch.unwrap_or_default().as_millis()).unwrap_or(i64::MAX)
 }
 
-fn next_iteration(headers: &FieldTable) -> i64 {
-    headers
-        .inner()
-        .get("reboundIteration")
-        .and_then(table::as_number)
-        .map_or(1, |previous| previous.saturating_add(1))
+fn next_iteration(headers: &[u8]) -> i64 {
+    let previous = table::get_number(headers, "reboundIteration");
+    previous.map_or(1, |previous| previous.saturating_add(1))
 }
 
 /// `initial × 2^(iteration - 1)` milliseconds, at most what RabbitMQ accepts.
@@ -206,28 +191,13 @@ fn truncated(reason: &str) -> &str {
     &reason[..reason.floor_char_boundary(MAX_REASON_LEN)]
 }
 
-/// Copies all properties, except for another user's `user-id`: the broker would close the channel because of it.
-fn without_other_user_id(properties: &BasicProperties, user: &str) -> BasicProperties {
-    let id = properties.user_id().as_ref();
-    if id.is_none_or(|id| id.as_str() == user) {
-        return properties.clone();
-    }
-    // lapin cannot remove a property, so all others are copied.
-    let mut kept = BasicProperties::default();
-    macro_rules! keep {
-        ($($get:ident => $with:ident),*) => {
-            $(if let Some(value) = properties.$get().clone() { kept = kept.$with(value); })*
-        };
-    }
-    keep!(content_type => with_content_type, content_encoding => with_content_encoding, priority => with_priority,
-        correlation_id => with_correlation_id, reply_to => with_reply_to, message_id => with_message_id,
-        timestamp => with_timestamp, kind => with_type, app_id => with_app_id);
-    kept
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use lapin::{
+        BasicProperties,
+        types::{AMQPValue, FieldTable},
+    };
 
     #[test]
     fn rebound_expiration_doubles_up_to_the_broker_limit() {
@@ -262,7 +232,10 @@ mod tests {
             if let Some(previous) = previous.clone() {
                 headers.insert("reboundIteration".into(), previous);
             }
-            assert_eq!(next_iteration(&headers), expected, "{previous:?}");
+            let properties = BasicProperties::default().with_headers(headers);
+            let properties = properties::of_client(&properties);
+            let headers = Properties::read(&properties).headers();
+            assert_eq!(next_iteration(headers), expected, "{previous:?}");
         }
     }
 
@@ -271,25 +244,5 @@ mod tests {
         let reason = format!("{}ü", "x".repeat(MAX_REASON_LEN - 1));
         assert_eq!(truncated(&reason), "x".repeat(MAX_REASON_LEN - 1));
         assert_eq!(truncated("short"), "short");
-    }
-
-    #[test]
-    fn a_rebound_drops_only_the_user_id_of_another_user() {
-        let properties = BasicProperties::default()
-            .with_user_id("somebody".into())
-            .with_priority(3)
-            .with_type("t".into())
-            .with_reply_to("r".into());
-        let kept = without_other_user_id(&properties, "me");
-        assert_eq!(*kept.user_id(), None);
-        assert_eq!(
-            (
-                *kept.priority(),
-                kept.kind().clone(),
-                kept.reply_to().clone()
-            ),
-            (Some(3), Some("t".into()), Some("r".into()))
-        );
-        assert_eq!(without_other_user_id(&properties, "somebody"), properties);
     }
 }

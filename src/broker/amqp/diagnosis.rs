@@ -7,7 +7,7 @@ use super::{
     client::{Channel, Connection},
     connection::{self, AmqpThread, ConnectionRole, Connector, RESPONSE_TIMEOUT},
     error::{BrokerError, describe, is_about_tls, reply_code},
-    table,
+    properties, table,
 };
 use crate::{broker::transport::TransportError, protocol::Headers};
 use bytes::Bytes;
@@ -207,12 +207,11 @@ impl Diagnosis {
                 let delivery = message.delivery;
                 bytes += delivery.data.len();
                 last = Some(delivery.delivery_tag);
-                let headers = delivery.properties.headers().as_ref();
                 taken.push(Peeked {
                     exchange: delivery.exchange.to_string(),
                     routing_key: delivery.routing_key.to_string(),
                     redelivered: delivery.redelivered,
-                    headers: headers.map(table::to_json).unwrap_or_default(),
+                    headers: properties::headers(&properties::of_client(&delivery.properties)),
                     body: delivery.data.into(),
                 });
             }

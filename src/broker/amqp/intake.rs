@@ -186,12 +186,12 @@ impl Consumers {
     /// Takes over a delivery. `size` is the size of the body that the client hands over, in bytes.
     pub(super) fn receive(&self, tag: u64, size: usize) -> Received {
         let (left_out, contents) = self.intake.take_waiting(tag);
+        let contents = contents.unwrap_or_default();
         self.current.count.fetch_add(1, SeqCst);
         let booked = if left_out.is_some() {
             0
         } else {
-            let around = contents.as_ref().map_or(0, |contents| contents.body.len());
-            let cost = MemoryShares::message_cost(size.max(around));
+            let cost = MemoryShares::message_cost(size.max(contents.body.len()));
             self.intake.booked.fetch_sub(cost, SeqCst);
             cost
         };
@@ -236,7 +236,7 @@ pub(super) struct Received {
     /// Why its body was left out.
     pub(super) left_out: Option<LeftOut>,
     /// What the client does not hand over.
-    pub(super) contents: Option<Contents>,
+    pub(super) contents: Contents,
 }
 
 /// The memory of one message. It is given back when this is released or dropped.

@@ -33,6 +33,7 @@ mod guard;
 mod intake;
 mod lock;
 mod pending_publish;
+mod properties;
 mod publish_channel;
 mod publish_task;
 mod reconnect;
@@ -75,7 +76,7 @@ use error::BrokerError;
 use futures_util::FutureExt;
 use intake::PrefetchControl;
 use lapin::types::ShortString;
-use pending_publish::{EventKind, PendingPublish, Properties};
+use pending_publish::{EventKind, PendingPublish};
 use publish_channel::PublishChannel;
 use publish_task::PublishTask;
 use reconnect::Refusal;
@@ -180,7 +181,7 @@ impl Amqp {
                 connection
             ))),
             connector.connect_first(ConnectionRole::Publish, settings, |connection| {
-                PublishChannel::open(connection, connector.bodies())
+                PublishChannel::open(connection, connector.outbox())
             }),
         )?;
         let (sender, receiver) = mpsc::unbounded_channel();
@@ -286,12 +287,12 @@ impl Amqp {
     fn address(
         &self,
         route: Route,
-        headers: Headers,
-    ) -> Result<(ShortString, Properties), (PublishErrorKind, String)> {
+        headers: &Headers,
+    ) -> Result<(ShortString, Vec<u8>), (PublishErrorKind, String)> {
         let routing_key = self
             .routing_key(route)
             .map_err(|reason| (PublishErrorKind::Other, reason))?;
-        let properties = Properties::of_event(headers, self.settings.persistent)
+        let properties = properties::of_event(headers, self.settings.persistent)
             .map_err(|reason| (PublishErrorKind::HeadersTooLarge, reason))?;
         Ok((routing_key, properties))
     }
@@ -387,17 +388,19 @@ impl Transport for Amqp {
             body,
         } = publication;
         let kind = event_kind(&route);
-        let message_id = headers.get("messageId").and_then(|id| id.as_str());
-        let message_id = message_id.unwrap_or_default().to_owned();
-        match self.address(route, headers) {
+        match self.address(route, &headers) {
             Ok((key, properties)) => {
                 self.queue(PendingPublish::new(kind, key, properties, body, confirm));
             }
-            Err((kind, reason)) => confirm.send(Err(PublishError {
-                message_id,
-                reason,
-                kind,
-            })),
+            Err((kind, reason)) => {
+                let message_id = headers.get("messageId").and_then(|id| id.as_str());
+                let message_id = message_id.unwrap_or_default().to_owned();
+                confirm.send(Err(PublishError {
+                    message_id,
+                    reason,
+                    kind,
+                }));
+            }
         }
     }
 
@@ -410,7 +413,6 @@ impl Transport for Amqp {
     ) -> Result<(), ReboundLimitExceeded> {
         let user = self.connector.user();
         let properties = handle.rebound_properties(&self.settings, user, reason)?;
-        let properties = Properties::Rebound(Box::new(properties));
         let (kind, key) = (EventKind::Rebound, self.names.rebound_key.clone());
         self.queue(PendingPublish::new(kind, key, properties, body, confirm()));
         Ok(())

@@ -1,18 +1,18 @@
 //! One message to publish, with all its attempts (wire-contract: Publish properties, wire-contract: Confirms and
 //! retries).
 
-use super::{attempt_error::AttemptError, table};
+use super::{
+    attempt_error::AttemptError,
+    properties::{self, Properties},
+    table,
+};
 use crate::{
     broker::transport::{ConfirmSender, PublishError, PublishErrorKind},
     clients::retry::RetryPolicy,
     protocol::Headers,
 };
 use bytes::Bytes;
-use lapin::{
-    BasicProperties,
-    types::{AMQPValue, FieldTable, ShortShortUInt, ShortString},
-};
-use serde_json::Value;
+use lapin::types::ShortString;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -42,48 +42,6 @@ pub(super) enum EventKind {
     Reply,
 }
 
-/// The properties of a message. The client takes them over with each attempt, so they are made anew for it.
-pub(super) enum Properties {
-    /// Those of an event: its headers, and a few more.
-    Event { headers: Headers, persistent: bool },
-    /// Those of a rebounded message.
-    Rebound(Box<BasicProperties>),
-}
-
-impl Properties {
-    /// # Errors
-    /// Returns an error if AMQP does not allow the name of a header.
-    pub(super) fn of_event(headers: Headers, persistent: bool) -> Result<Self, String> {
-        table::check_names(&headers)?;
-        Ok(Self::Event {
-            headers,
-            persistent,
-        })
-    }
-
-    /// The header `messageId`; empty if there is none.
-    fn message_id(&self) -> String {
-        match self {
-            Self::Event { headers, .. } => match headers.get("messageId") {
-                Some(Value::String(id)) => id.clone(),
-                Some(Value::Number(id)) => id.to_string(),
-                _ => String::new(),
-            },
-            Self::Rebound(properties) => message_id(properties),
-        }
-    }
-
-    fn to_send(&self) -> BasicProperties {
-        match self {
-            Self::Event {
-                headers,
-                persistent,
-            } => event_properties(table::from_json(headers), *persistent),
-            Self::Rebound(properties) => (**properties).clone(),
-        }
-    }
-}
-
 /// One message with all its attempts. It is boxed, because it moves from one list to another.
 pub(super) struct PendingPublish {
     pub(super) kind: EventKind,
@@ -93,7 +51,8 @@ pub(super) struct PendingPublish {
     pub(super) body: Bytes,
     /// When it was handed over, if somebody reads the metrics.
     pub(super) queued_at: Option<Instant>,
-    properties: Properties,
+    /// As AMQP writes them.
+    properties: Bytes,
     failed_attempts: u32,
     /// How many of the failed attempts were returned because no queue was bound.
     pub(super) returns: u32,
@@ -113,21 +72,22 @@ pub(super) struct PendingPublish {
 }
 
 impl PendingPublish {
-    /// Creates a message without an attempt. `confirm` is told when it is confirmed or has failed.
+    /// Creates a message without an attempt. `properties` are as AMQP writes them. `confirm` is told when it is confirmed or
+    /// has failed.
     pub(super) fn new(
         kind: EventKind,
         routing_key: ShortString,
-        properties: Properties,
+        properties: Vec<u8>,
         body: Bytes,
         confirm: ConfirmSender,
     ) -> Box<Self> {
         Box::new(Self {
             kind,
             routing_key,
-            message_id: properties.message_id(),
+            message_id: properties::message_id(&properties),
             body,
             queued_at: None,
-            properties,
+            properties: properties.into(),
             failed_attempts: 0,
             returns: 0,
             first_returned_at: None,
@@ -191,14 +151,31 @@ impl PendingPublish {
     }
 
     /// Returns the properties of the next attempt. Retries carry the header `retry`.
-    pub(super) fn properties_to_send(&self) -> BasicProperties {
-        let properties = self.properties.to_send();
-        if !self.is_retry() {
-            return properties;
+    ///
+    /// # Errors
+    /// Returns the length of their frame if it is longer than `frame_max` bytes. AMQP cannot split headers over several
+    /// frames, so the broker would close the connection at every attempt.
+    pub(super) fn properties_to_send(&self, frame_max: usize) -> Result<Bytes, usize> {
+        /// Room for the header `retry`, before it is needed: the length of a table, the name, and an integer.
+        const RETRY: usize = 4 + 6 + 9;
+        let (properties, reserve) = if self.is_retry() {
+            (self.retry_properties().into(), 0)
+        } else {
+            (self.properties.clone(), RETRY)
+        };
+        let length = header_frame_len(&properties) + reserve;
+        if length > frame_max {
+            return Err(length);
         }
-        let mut headers = properties.headers().clone().unwrap_or_default();
-        headers.insert("retry".into(), table::integer(self.failed_attempts.into()));
-        properties.with_headers(headers)
+        Ok(properties)
+    }
+
+    fn retry_properties(&self) -> Vec<u8> {
+        let mut properties = Properties::read(&self.properties);
+        let retry = Headers::from_iter([("retry".to_owned(), self.failed_attempts.into())]);
+        let headers = table::with(properties.headers(), &retry);
+        properties.set_headers(&headers);
+        properties.write()
     }
 
     /// Records a failed attempt. The caller decides on the delay.
@@ -255,65 +232,18 @@ impl PendingPublish {
     }
 }
 
-/// Returns the length of the frame with these properties, in bytes, rounded up.
-pub(super) fn header_frame_len(p: &BasicProperties) -> usize {
-    /// Frame, class, body size, flags, and the properties of fixed size.
-    const FIXED: usize = 48;
-    /// A `retry` header, for which there must be room before it is needed.
-    const RETRY: usize = 16;
-    let texts = [
-        p.content_type(),
-        p.content_encoding(),
-        p.correlation_id(),
-        p.reply_to(),
-        p.expiration(),
-        p.message_id(),
-        p.kind(),
-        p.user_id(),
-        p.app_id(),
-        p.cluster_id(),
-    ];
-    let texts: usize = texts
-        .into_iter()
-        .flatten()
-        .map(|text| 1 + text.as_str().len())
-        .sum();
-    let headers = p.headers().as_ref();
-    let has_retry = headers.is_some_and(|headers| headers.inner().contains_key("retry"));
-    let retry = if has_retry { 0 } else { RETRY };
-    FIXED + texts + retry + headers.map_or(0, table::encoded_len)
-}
-
-/// Returns the properties of an event: these and no others.
-pub(super) fn event_properties(headers: FieldTable, persistent: bool) -> BasicProperties {
-    BasicProperties::default()
-        .with_content_type("application/json".into())
-        .with_content_encoding("utf8".into())
-        .with_delivery_mode(delivery_mode(persistent))
-        .with_headers(headers)
-}
-
-/// 2 is persistent, 1 is not.
-pub(super) fn delivery_mode(persistent: bool) -> ShortShortUInt {
-    if persistent { 2 } else { 1 }
-}
-
-/// The header `messageId`; empty if there is none.
-pub(super) fn message_id(properties: &BasicProperties) -> String {
-    let headers = properties.headers().as_ref();
-    match headers.and_then(|headers| headers.inner().get("messageId")) {
-        Some(AMQPValue::LongString(text)) => text.to_string(),
-        Some(value) => table::as_number(value)
-            .map(|number| number.to_string())
-            .unwrap_or_default(),
-        None => String::new(),
-    }
+/// Returns the length of the frame with these properties, in bytes.
+fn header_frame_len(properties: &[u8]) -> usize {
+    /// Frame, class, weight and body size.
+    const FIXED: usize = 20;
+    FIXED + properties.len()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use lapin::{Error, ErrorKind, protocol::AMQPError};
+    use lapin::{BasicProperties, Error, ErrorKind, protocol::AMQPError};
+    use serde_json::{Value, json};
 
     fn policy(attempts: Option<u32>) -> RetryPolicy {
         RetryPolicy {
@@ -323,12 +253,11 @@ mod tests {
     }
 
     fn pending() -> Box<PendingPublish> {
-        let properties = Properties::Rebound(Box::default());
         let confirm = ConfirmSender::calling(drop);
         PendingPublish::new(
             EventKind::Data,
             "k".into(),
-            properties,
+            properties::of_client(&BasicProperties::default()),
             Bytes::new(),
             confirm,
         )
@@ -421,14 +350,25 @@ mod tests {
 
     #[test]
     fn a_retry_carries_the_retry_header() {
+        let headers_of = |pending: &PendingPublish| {
+            let properties = pending.properties_to_send(usize::MAX).unwrap();
+            properties::headers(&properties)
+        };
         let mut pending = pending();
-        assert_eq!(*pending.properties_to_send().headers(), None);
+        assert_eq!(headers_of(&pending), Headers::new());
         pending.record_failure(&AttemptError::Nacked, &policy(None));
         pending.record_failure(&AttemptError::Nacked, &policy(None));
-        let headers = pending.properties_to_send().headers().clone().unwrap();
-        assert_eq!(
-            headers.inner().get("retry"),
-            Some(&AMQPValue::ShortShortInt(2))
-        );
+        assert_eq!(Value::Object(headers_of(&pending)), json!({"retry": 2}));
+    }
+
+    #[test]
+    fn the_frame_of_the_properties_has_room_for_a_retry() {
+        let mut pending = pending();
+        let length = 20 + pending.properties.len();
+        assert_eq!(pending.properties_to_send(length + 18), Err(length + 19));
+        assert!(pending.properties_to_send(length + 19).is_ok());
+        pending.failed_attempts = u32::MAX;
+        assert!(pending.properties_to_send(length + 18).is_err());
+        assert!(pending.properties_to_send(length + 19).is_ok());
     }
 }

@@ -10,12 +10,13 @@ use super::{
     confirms::{self, EndedAttempt, UnconfirmedPublishes},
     connection::RESPONSE_TIMEOUT,
     error::BrokerError,
-    guard::Bodies,
+    guard::Outbox,
     pending_publish::PendingPublish,
 };
 use crate::codes;
+use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
-use lapin::{BasicProperties, options::ConfirmSelectOptions, types::ShortString};
+use lapin::{options::ConfirmSelectOptions, types::ShortString};
 use std::{
     future::{poll_fn, ready},
     pin::Pin,
@@ -32,16 +33,15 @@ const DRAIN_BEFORE_ISOLATION: Duration = Duration::from_secs(5);
 pub(super) struct PublishChannel {
     pub(super) connection: Connection,
     pub(super) channel: Channel,
-    /// The bodies that are published on this connection.
-    pub(super) bodies: Option<Arc<Bodies>>,
+    /// The contents that are published on this connection.
+    pub(super) outbox: Arc<Outbox>,
 }
 
 impl PublishChannel {
-    /// Opens a channel: on a new connection, or on one whose channel the broker has closed. `bodies` are those of the
-    /// connection.
+    /// Opens a channel: on a new connection, or on one whose channel the broker has closed. `outbox` is the connection's.
     pub(super) async fn open(
         connection: Connection,
-        bodies: Option<Arc<Bodies>>,
+        outbox: Arc<Outbox>,
     ) -> Result<Self, BrokerError> {
         let operation = "opening a channel to publish on";
         let opening = async {
@@ -54,7 +54,7 @@ impl PublishChannel {
             Ok(Ok(channel)) => Ok(Self {
                 connection,
                 channel,
-                bodies,
+                outbox,
             }),
             Ok(Err(error)) => Err(BrokerError::new(operation, &error)),
             Err(_) => Err(BrokerError::no_response(operation)),
@@ -104,7 +104,7 @@ impl<'a> InFlightPublishes<'a> {
         &mut self,
         exchange: &ShortString,
         mut pending: Box<PendingPublish>,
-        properties: BasicProperties,
+        properties: Bytes,
     ) {
         self.isolated = pending.must_go_alone();
         if self.isolated {
@@ -115,15 +115,9 @@ impl<'a> InFlightPublishes<'a> {
         self.last_number += 1;
         let number = self.last_number;
         let PublishChannel {
-            channel, bodies, ..
+            channel, outbox, ..
         } = self.channel;
-        let attempt = confirms::attempt(
-            channel,
-            bodies.as_deref(),
-            exchange.clone(),
-            &pending,
-            properties,
-        );
+        let attempt = confirms::attempt(channel, outbox, exchange.clone(), &pending, properties);
         let mut attempt = Box::pin(async move { (number, attempt.await) });
         self.unconfirmed.insert(number, pending);
         // The first poll queues the frames, so the order of these polls is the order on the wire.
@@ -185,11 +179,10 @@ impl<'a> InFlightPublishes<'a> {
 
     /// The longest frame that the broker accepts, in bytes.
     pub(super) fn frame_max(&self) -> usize {
-        let most = match &self.channel.bodies {
-            Some(bodies) => bodies.frame_max(),
-            None => self.channel.connection.configuration().frame_max() as usize,
-        };
-        if most == 0 { usize::MAX } else { most }
+        match self.channel.outbox.frame_max() {
+            0 => usize::MAX,
+            most => most,
+        }
     }
 
     /// Returns whether the message in flight is alone on purpose.

@@ -12,7 +12,7 @@ use super::{
     blocked::Blocked,
     connection::{self, ConnectionRole, Connector},
     error::{self, BrokerError, describe},
-    pending_publish::{PendingPublish, header_frame_len},
+    pending_publish::PendingPublish,
     publish_channel::{InFlightPublishes, PublishChannel},
     reconnect::{ReconnectBackoff, Refusal, reopen},
     retry_queue::RetryQueue,
@@ -110,7 +110,7 @@ impl PublishTask {
             let reopened = select! {
                 biased;
                 () = self.closing.cancelled() => return None,
-                reopened = PublishChannel::open(lost.connection, lost.bodies) => reopened,
+                reopened = PublishChannel::open(lost.connection, lost.outbox) => reopened,
             };
             match reopened {
                 Ok(channel) => return Some(channel),
@@ -150,7 +150,7 @@ impl PublishTask {
     async fn reconnect(&self, backoff: &mut ReconnectBackoff) -> Option<PublishChannel> {
         let open = || async {
             let connection = self.connector.connect(ConnectionRole::Publish).await?;
-            PublishChannel::open(connection, self.connector.bodies()).await
+            PublishChannel::open(connection, self.connector.outbox()).await
         };
         let mut refusal = Refusal::new(self.refusal.limit());
         let reopened = select! {
@@ -230,15 +230,16 @@ impl PublishTask {
         let Some(pending) = self.keys.park(pending) else {
             return;
         };
-        let properties = pending.properties_to_send();
-        let (size, limit) = (header_frame_len(&properties), in_flight.frame_max());
-        if size > limit {
-            // AMQP cannot split headers over several frames, so the broker would close the connection at every attempt.
-            let reason = format!(
-                "its headers need {size} bytes, but a frame may have {limit}: shorten them"
-            );
-            return self.fail(pending, PublishErrorKind::HeadersTooLarge, reason);
-        }
+        let limit = in_flight.frame_max();
+        let properties = match pending.properties_to_send(limit) {
+            Ok(properties) => properties,
+            Err(size) => {
+                let reason = format!(
+                    "its headers need {size} bytes, but a frame may have {limit}: shorten them"
+                );
+                return self.fail(pending, PublishErrorKind::HeadersTooLarge, reason);
+            }
+        };
         if pending.is_retry() {
             self.metrics.publish_retries.inc();
         }

@@ -4,6 +4,7 @@ use super::{
     super::{
         client::{Channel, Connection, Consumer, Delivery},
         error::{BrokerError, describe, reply_code},
+        properties::{self, Properties},
         table,
     },
     Append, PREFIX, Record,
@@ -302,15 +303,13 @@ async fn consume(
 
 /// Returns the place of a record in the stream. A queue of another kind has no such places.
 fn offset_of(delivery: &Delivery) -> Result<i64, BrokerError> {
-    let headers = delivery.properties.headers().as_ref();
-    headers
-        .and_then(|headers| headers.inner().get("x-stream-offset"))
-        .and_then(table::as_number)
-        .ok_or_else(|| {
-            BrokerError::Permanent(format!(
-                "{READING}: the queue is not a stream; delete it, or declare it with `x-queue-type` `stream`"
-            ))
-        })
+    let properties = properties::of_client(&delivery.properties);
+    let headers = Properties::read(&properties).headers();
+    table::get_number(headers, "x-stream-offset").ok_or_else(|| {
+        BrokerError::Permanent(format!(
+            "{READING}: the queue is not a stream; delete it, or declare it with `x-queue-type` `stream`"
+        ))
+    })
 }
 
 fn operation(name: &ShortString) -> String {

@@ -1,13 +1,14 @@
 //! Reads frames from the broker and gives the client only what it can read.
 //!
-//! The contents of deliveries go around the client: it gets their frames with an empty body, after the [`Deliveries`]
-//! have taken the body over. So a body is copied once, into memory of its own size. A body that there is no room for is left
-//! out.
+//! The contents of deliveries go around the client: it gets their frames without properties and with an empty body, after the
+//! [`Deliveries`] have taken them over. So a body is copied once, into memory of its own size. A body that there is no room
+//! for is left out.
 
 use super::{
     acks::{Unsettled, fetched_tag},
     tables,
 };
+use bytes::{Buf, Bytes};
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -21,6 +22,9 @@ pub(super) const HEADER: u8 = 2;
 pub(super) const BODY: u8 = 3;
 const HEARTBEAT: u8 = 8;
 pub(super) const END: u8 = 0xCE;
+/// Class and weight begin a content header. The size of the body follows, and then the flags.
+pub(super) const BASIC: [u8; 4] = [0, 60, 0, 0];
+const FLAGS_AT: usize = BASIC.len() + 8;
 
 /// How often the client gets a heartbeat while bytes go around it.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(1);
@@ -39,13 +43,13 @@ pub(crate) trait Deliveries: Send + Sync {
     fn take(&self, tag: u64, contents: Contents);
 }
 
-/// What the client does not get of a delivery.
-#[derive(Debug, PartialEq, Eq)]
+/// What goes around the client of a message.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Contents {
-    /// The body; empty if it is left out.
-    pub(crate) body: Vec<u8>,
-    /// The flags and properties, if they do not fit into a frame of the client. Then it gets none.
-    pub(crate) properties: Option<Vec<u8>>,
+    /// Flags and properties, as AMQP writes them.
+    pub(crate) properties: Bytes,
+    /// The body; empty if it is left out of a delivery.
+    pub(crate) body: Bytes,
 }
 
 /// Holds frames of methods and content headers until they are complete and checked, and takes the bodies of deliveries out.
@@ -97,16 +101,16 @@ enum Within {
 struct Arriving {
     channel: Channel,
     tag: u64,
+    size: u64,
     /// How many bytes are still to come.
     rest: u64,
-    /// `None` if the body is left out.
+    /// `None` if the body is left out, and the client has got the content header.
     kept: Option<Kept>,
 }
 
 struct Kept {
-    contents: Contents,
-    /// The content header, which the client gets when the body is complete.
-    header: Vec<u8>,
+    properties: Bytes,
+    body: Vec<u8>,
 }
 
 impl Frames {
@@ -318,58 +322,57 @@ impl Frames {
             None => payload_of(self.client_frame),
             Some(_) => payload_of(self.longest),
         };
-        let frame = &self.buffer[self.at..self.at + length];
-        let payload = &frame[HEAD..length - 1];
+        let payload = &self.buffer[self.at + HEAD..self.at + length - 1];
         let is_good = payload.len() <= limit && tables::is_good_header(payload);
-        let frame = match announced {
+        let header = match announced {
             None if is_good => return self.pass(length),
-            Some(_) if is_good => frame.to_vec(),
+            Some(_) if is_good => Bytes::copy_from_slice(payload),
             _ => {
                 // What is too long for the client alone is a returned event, whose contents are known here.
                 let is_returned = limit < payload_of(self.longest);
-                let (payload, reasons) = tables::repair_header(payload, limit);
+                let (header, reasons) = tables::repair_header(payload, limit);
                 let told = |reason: &&str| !(is_returned && *reason == tables::TOO_LONG);
                 self.repaired.extend(reasons.into_iter().filter(told));
-                frame_of(HEADER, channel, &payload)
+                header.into()
             }
         };
         self.at += length;
         match announced {
-            Some((_, tag)) => self.delivery(channel, tag, frame),
-            None => self.ready.extend_from_slice(&frame),
+            Some((_, tag)) => self.delivery(channel, tag, header),
+            None => {
+                let frame = frame_of(HEADER, channel, &header);
+                self.ready.extend_from_slice(&frame);
+            }
         }
     }
 
-    /// Processes the content header of a delivery.
-    fn delivery(&mut self, channel: Channel, tag: u64, mut header: Vec<u8>) {
-        let (Some(announced), Some(deliveries)) = (body_size(&mut header), &self.deliveries) else {
-            return self.ready.extend_from_slice(&header);
+    /// Processes the content header of a delivery. The client gets it without properties, and with an empty body.
+    fn delivery(&mut self, channel: Channel, tag: u64, header: Bytes) {
+        let (Some(size), Some(deliveries)) = (body_size(&header), &self.deliveries) else {
+            let frame = frame_of(HEADER, channel, &header);
+            return self.ready.extend_from_slice(&frame);
         };
-        let size = u64::from_be_bytes(*announced);
         let is_admitted = deliveries.admit(tag, size);
-        if !is_admitted {
-            *announced = [0; 8];
-        }
-        let is_long = self.client_frame > 0 && header.len() > self.client_frame;
-        let properties = is_long.then(|| take_properties(&mut header));
+        let mut properties = header;
+        properties.advance(FLAGS_AT);
         let mut body = Vec::new();
         let needed = usize::try_from(size).unwrap_or(usize::MAX);
-        // A body that there is not enough memory for is left to the client.
         let is_kept = is_admitted && size > 0 && body.try_reserve_exact(needed).is_ok();
-        let contents = Contents { body, properties };
         let kept = if is_kept {
-            Some(Kept { contents, header })
+            Some(Kept { properties, body })
         } else {
-            if contents.properties.is_some() {
-                deliveries.take(tag, contents);
-            }
-            self.ready.extend_from_slice(&header);
+            let body = Bytes::new();
+            deliveries.take(tag, Contents { properties, body });
+            // A body that there is not enough memory for is left to the client.
+            let left = if is_admitted { size } else { 0 };
+            self.ready.extend_from_slice(&bare_header(channel, left));
             None
         };
         if size > 0 && (is_kept || !is_admitted) {
             self.arriving.push(Arriving {
                 channel,
                 tag,
+                size,
                 rest: size,
                 kept,
             });
@@ -401,39 +404,35 @@ impl Frames {
         let count = count.min(rest - 1).min(most);
         body.rest -= count as u64;
         if let Some(kept) = &mut body.kept {
-            kept.contents.body.extend_from_slice(&there[..count]);
+            kept.body.extend_from_slice(&there[..count]);
         }
         if let (0, Within::None) = (body.rest, &self.within) {
             self.finish_body(index);
         }
     }
 
-    /// Hands over a body that is complete, and gives the client its content header.
+    /// Hands over a body that is complete, and gives the client the content header.
     fn finish_body(&mut self, index: usize) {
-        let Arriving { tag, kept, .. } = self.arriving.swap_remove(index);
-        let Some(Kept {
-            contents,
-            mut header,
-        }) = kept
+        let arrived = self.arriving.swap_remove(index);
+        let (Some(Kept { properties, body }), Some(deliveries)) = (arrived.kept, &self.deliveries)
         else {
             return;
         };
-        if let Some(deliveries) = &self.deliveries {
-            deliveries.take(tag, contents);
-        }
-        if let Some(size) = body_size(&mut header) {
-            *size = [0; 8];
-        }
-        self.ready.extend_from_slice(&header);
+        let body = body.into();
+        deliveries.take(arrived.tag, Contents { properties, body });
+        self.ready
+            .extend_from_slice(&bare_header(arrived.channel, 0));
     }
 
     /// Something else follows on a channel before its body is complete. The client gets the content header, so that it drops
     /// the delivery.
     fn give_up_body(&mut self, channel: Channel) {
-        if let Some(index) = self.arriving_on(channel)
-            && let Some(kept) = self.arriving.swap_remove(index).kept
-        {
-            self.ready.extend_from_slice(&kept.header);
+        if let Some(index) = self.arriving_on(channel) {
+            let given_up = self.arriving.swap_remove(index);
+            if given_up.kept.is_some() {
+                self.ready
+                    .extend_from_slice(&bare_header(channel, given_up.size));
+            }
         }
     }
 }
@@ -452,20 +451,16 @@ pub(super) fn frame_of(kind: u8, channel: Channel, payload: &[u8]) -> Vec<u8> {
     [&[kind, one, two], size.as_slice(), payload, &[END]].concat()
 }
 
-/// The size of the body in the frame of a content header.
-pub(super) fn body_size(header: &mut [u8]) -> Option<&mut [u8; 8]> {
-    // Class and weight precede it, and flags follow.
-    header[HEAD..].get_mut(4..14)?.first_chunk_mut()
+/// The size of the body, in the payload of a content header.
+fn body_size(header: &[u8]) -> Option<u64> {
+    let size = header.get(BASIC.len()..FLAGS_AT + 2)?.first_chunk()?;
+    Some(u64::from_be_bytes(*size))
 }
 
-/// Takes flags and properties out of the frame of a content header.
-fn take_properties(header: &mut Vec<u8>) -> Vec<u8> {
-    const FLAGS_AT: usize = 12;
-    let mut properties = header.split_off(HEAD + FLAGS_AT);
-    properties.pop();
-    header.extend_from_slice(&[0, 0, END]);
-    header[3..HEAD].copy_from_slice(&(FLAGS_AT as u32 + 2).to_be_bytes());
-    properties
+/// The frame of a content header without properties.
+fn bare_header(channel: Channel, size: u64) -> Vec<u8> {
+    let payload = [BASIC.as_slice(), &size.to_be_bytes(), &[0, 0]].concat();
+    frame_of(HEADER, channel, &payload)
 }
 
 /// Returns the tag of the delivery that a method announces (`basic.deliver`).

@@ -1,13 +1,13 @@
-//! A stream between the broker and lapin. It repairs frames that lapin cannot read, and exchanges bodies around it.
+//! A stream between the broker and lapin. It repairs frames that lapin cannot read, and exchanges contents around it.
 //!
 //! lapin reads header tables by recursion, and closes a connection because of bytes that are not UTF-8. Any sender can
 //! put both into a message, and the broker delivers such a message again on every connection. So the guard replaces
 //! what lapin cannot read before lapin sees it, and the message is processed.
 //!
-//! Bodies go around lapin, which would copy each byte several times. The guard asks whether there is room for the body of a
-//! delivery before it reads any of it, and leaves it out if there is none. lapin gets the delivery with an empty body. What is
-//! published has a ticket in place of its body until the guard writes it. Headers that are longer than lapin's frames go
-//! around it too, so these frames, and lapin's buffers, can be small.
+//! The contents of messages go around lapin: their properties and their bodies. lapin would copy each byte several times, and
+//! make a tree of each header table. The guard asks whether there is room for the body of a delivery before it reads any of
+//! it, and leaves it out if there is none. lapin gets the delivery without properties and with an empty body. What is published
+//! has a ticket in place of its contents until the guard writes them. So lapin's frames, and its buffers, can be small.
 //!
 //! One frame acknowledges several messages, which lapin acknowledges one by one.
 //!
@@ -17,7 +17,7 @@
 mod acks;
 mod frames;
 mod outgoing;
-mod tables;
+pub(super) mod tables;
 
 #[cfg(test)]
 mod tests;
@@ -37,7 +37,7 @@ use lapin::{
     AsyncTcpStream, Connection, ConnectionProperties, Error,
     uri::{AMQPScheme, AMQPUri},
 };
-pub(super) use outgoing::Bodies;
+pub(super) use outgoing::Outbox;
 use outgoing::Outgoing;
 use std::{
     io::{self, IoSlice},
@@ -54,8 +54,8 @@ use tokio::runtime::Handle;
 pub(super) struct Around {
     /// Takes the contents of deliveries; without it, lapin gets them.
     pub(super) deliveries: Option<Arc<dyn Deliveries>>,
-    /// Has the bodies that are published; without it, lapin writes them.
-    pub(super) bodies: Option<Arc<Bodies>>,
+    /// Has the contents of what is published; without it, lapin writes them.
+    pub(super) outbox: Option<Arc<Outbox>>,
 }
 
 /// Connects to the broker through the guard. `name` is the connection's name at the broker. The URI has the longest frame that
@@ -67,8 +67,8 @@ pub(super) async fn connect(
     around: Around,
 ) -> Result<Connection, Error> {
     let longest = uri.query.frame_max.unwrap_or_default();
-    if around.deliveries.is_some() || around.bodies.is_some() {
-        uri.query.frame_max = Some(short_frame(longest));
+    if around.deliveries.is_some() || around.outbox.is_some() {
+        uri.query.frame_max = Some(SHORT_FRAME);
     }
     let tokio = Tokio::default().with_handle(handle);
     let runtime = Runtime::new(RuntimeParts::new(
@@ -93,13 +93,10 @@ pub(super) async fn connect(
     Connection::connector(uri, runtime, connect, properties).await
 }
 
-/// The longest frame that lapin knows of, if bodies and long headers go around it. It has two buffers of 32 frames for each
-/// connection, which are written to the end under load: 512 KB, and 8 MB with the broker's own frames. One of them must hold
-/// the longest headers.
-fn short_frame(longest: u32) -> u32 {
-    const SHORT: u32 = 8192;
-    SHORT.max(longest / 16).min(longest)
-}
+/// The longest frame that lapin knows of, in bytes, if contents go around it: the shortest that AMQP allows. lapin has two
+/// buffers of 32 frames for each connection, which are written to the end under load: 256 KB, and 8 MB with the broker's own
+/// frames.
+const SHORT_FRAME: u32 = 4096;
 
 type TcpStream = <Tokio as Reactor>::TcpStream;
 
@@ -204,7 +201,7 @@ impl Wake for Wakers {
     }
 }
 
-/// A connection that checks the bytes from the broker, and exchanges bodies.
+/// A connection that checks the bytes from the broker, and exchanges contents.
 pub(super) struct GuardedStream<S> {
     stream: S,
     frames: Frames,
@@ -226,9 +223,9 @@ impl<S> GuardedStream<S> {
 
     /// Lets contents go around lapin. The broker is asked for frames of up to `longest` bytes then.
     fn with(mut self, longest: u32, around: Around) -> Self {
-        let Around { deliveries, bodies } = around;
-        if deliveries.is_some() || bodies.is_some() {
-            self.outgoing = Some(Outgoing::new(bodies));
+        let Around { deliveries, outbox } = around;
+        if deliveries.is_some() || outbox.is_some() {
+            self.outgoing = Some(Outgoing::new(outbox));
         }
         self.frames = self.frames.with_contents(longest, deliveries);
         self

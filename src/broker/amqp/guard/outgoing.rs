@@ -1,11 +1,11 @@
-//! Writes frames to the broker, and puts bodies where the client has written tickets.
+//! Writes frames to the broker, and puts the contents of messages where the client has written tickets.
 //!
 //! The client copies a body into frames, and these into its buffer. So it gets a ticket instead, which is a body of eight
-//! bytes, and the body goes around it.
+//! bytes, and no properties. Both go around it.
 
 use super::{
     acks::{Acks, Unsettled},
-    frames::{AROUND, BODY, Channel, END, HEAD, HEADER, METHOD, body_size, payload_of},
+    frames::{AROUND, BASIC, BODY, Channel, Contents, END, HEAD, HEADER, METHOD, payload_of},
 };
 use bytes::Bytes;
 use std::{
@@ -29,19 +29,19 @@ const PARTS: usize = 16;
 /// How many bytes may wait. What the client sends besides, such as its close, waits behind them.
 const MOST_WAITING: usize = 1 << 20;
 
-/// A body that stands for another one.
+/// A body that stands for the contents of a message.
 pub(in crate::broker::amqp) type Ticket = [u8; 8];
 
-/// The bodies that are published on one connection and not written yet.
+/// The contents that are published on one connection and not written yet.
 #[derive(Debug)]
-pub(in crate::broker::amqp) struct Bodies {
-    waiting: Mutex<HashMap<Ticket, Bytes>>,
+pub(in crate::broker::amqp) struct Outbox {
+    waiting: Mutex<HashMap<Ticket, Contents>>,
     next: AtomicU64,
     /// The longest frame that the broker accepts.
     frame_max: AtomicUsize,
 }
 
-impl Bodies {
+impl Outbox {
     pub(in crate::broker::amqp) fn new() -> Arc<Self> {
         Arc::new(Self {
             waiting: Mutex::default(),
@@ -50,16 +50,16 @@ impl Bodies {
         })
     }
 
-    /// Takes a body, and returns the ticket to publish in its place.
-    pub(in crate::broker::amqp) fn deposit(&self, body: Bytes) -> Ticket {
+    /// Takes the contents of a message, and returns the ticket to publish in their place.
+    pub(in crate::broker::amqp) fn deposit(&self, contents: Contents) -> Ticket {
         let ticket = self.next.fetch_add(1, Relaxed).to_be_bytes();
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        waiting.insert(ticket, body);
+        waiting.insert(ticket, contents);
         ticket
     }
 
-    /// Takes a body back.
-    pub(in crate::broker::amqp) fn withdraw(&self, ticket: &[u8]) -> Option<Bytes> {
+    /// Takes contents back.
+    pub(in crate::broker::amqp) fn withdraw(&self, ticket: &[u8]) -> Option<Contents> {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         waiting.remove(ticket)
     }
@@ -68,18 +68,23 @@ impl Bodies {
     pub(in crate::broker::amqp) fn frame_max(&self) -> usize {
         self.frame_max.load(Relaxed)
     }
+
+    /// Sets the longest frame that the broker accepts, in bytes.
+    pub(in crate::broker::amqp) fn set_frame_max(&self, longest: usize) {
+        self.frame_max.store(longest, Relaxed);
+    }
 }
 
 /// Frames on their way to the broker.
 pub(crate) struct Outgoing {
-    /// What bodies are published; without it, none is exchanged.
-    bodies: Option<Arc<Bodies>>,
+    /// What is published; without it, no contents are exchanged.
+    outbox: Option<Arc<Outbox>>,
     /// The longest frame that the broker accepts; 0 for any length.
     longest: usize,
     /// The beginning of a frame that is not complete.
     begun: Vec<u8>,
-    /// A content header whose ticket follows.
-    header: Option<Vec<u8>>,
+    /// A content header is read, and its ticket follows.
+    is_ticket_next: bool,
     /// Acknowledgements that may be merged with those that follow.
     acks: Acks,
     /// What can be written: of the first part, `written` bytes are.
@@ -104,12 +109,12 @@ impl Part {
 }
 
 impl Outgoing {
-    pub(crate) fn new(bodies: Option<Arc<Bodies>>) -> Self {
+    pub(crate) fn new(outbox: Option<Arc<Outbox>>) -> Self {
         Self {
-            bodies,
+            outbox,
             longest: 0,
             begun: Vec::new(),
-            header: None,
+            is_ticket_next: false,
             acks: Acks::default(),
             parts: VecDeque::new(),
             written: 0,
@@ -121,7 +126,7 @@ impl Outgoing {
     /// waits. `longest` is the longest frame that can be agreed on with the broker; 0 for any length.
     ///
     /// # Errors
-    /// Returns an error for a message whose body is not known. Nothing may be written after that.
+    /// Returns an error for a message whose contents are not known. Nothing may be written after that.
     pub(crate) fn accept(
         &mut self,
         bytes: &[u8],
@@ -156,7 +161,7 @@ impl Outgoing {
         unsettled: &mut Unsettled,
     ) -> io::Result<usize> {
         let mut taken = 0;
-        while self.waiting < MOST_WAITING || self.header.is_some() {
+        while self.waiting < MOST_WAITING || self.is_ticket_next {
             let Some(&[kind, one, two, size @ ..]) = bytes[taken..].first_chunk::<HEAD>() else {
                 break;
             };
@@ -207,15 +212,16 @@ impl Outgoing {
     }
 
     fn accept_other(&mut self, kind: u8, channel: Channel, frame: &[u8]) -> io::Result<()> {
-        match (kind, &self.bodies) {
-            (HEADER, Some(_)) if self.header.is_none() => self.header = Some(frame.to_vec()),
-            (HEADER | BODY, Some(bodies)) => {
+        match (kind, &self.outbox) {
+            (HEADER, Some(_)) if !self.is_ticket_next => self.is_ticket_next = true,
+            (HEADER | BODY, Some(outbox)) => {
                 let ticket = &frame[HEAD..frame.len() - 1];
-                let (Some(body), Some(header)) = (bodies.withdraw(ticket), self.header.take())
+                let contents = outbox.withdraw(ticket);
+                let (Some(contents), true) = (contents, std::mem::take(&mut self.is_ticket_next))
                 else {
-                    return Err(io::Error::other("a message without a body is published"));
+                    return Err(io::Error::other("a message without contents is published"));
                 };
-                self.write_content(channel, header, &body);
+                self.write_contents(channel, contents);
             }
             _ => self.copy(frame),
         }
@@ -227,8 +233,8 @@ impl Outgoing {
         /// The ids of the method and the number of channels precede the longest frame.
         const FRAME_MAX_AT: usize = HEAD + 6;
         self.longest = longest;
-        if let Some(bodies) = &self.bodies {
-            bodies.frame_max.store(longest, Relaxed);
+        if let Some(outbox) = &self.outbox {
+            outbox.set_frame_max(longest);
         }
         let mut frame = frame.to_vec();
         let most = frame.get_mut(FRAME_MAX_AT..);
@@ -238,18 +244,20 @@ impl Outgoing {
         self.copy(&frame);
     }
 
-    fn write_content(&mut self, channel: Channel, mut header: Vec<u8>, body: &Bytes) {
-        if let Some(size) = body_size(&mut header) {
-            *size = (body.len() as u64).to_be_bytes();
-        }
-        self.copy(&header);
+    fn write_contents(&mut self, channel: Channel, contents: Contents) {
+        let Contents {
+            properties,
+            body: mut rest,
+        } = contents;
+        self.begin_frame(HEADER, channel, BASIC.len() + 8 + properties.len());
+        self.copy(&BASIC);
+        self.copy(&(rest.len() as u64).to_be_bytes());
+        self.copy(&properties);
+        self.copy(&[END]);
         let most = payload_of(self.longest);
-        let mut rest = body.clone();
         while !rest.is_empty() {
             let piece = rest.split_to(most.min(rest.len()));
-            let [one, two] = channel;
-            self.copy(&[BODY, one, two]);
-            self.copy(&(piece.len() as u32).to_be_bytes());
+            self.begin_frame(BODY, channel, piece.len());
             if piece.len() < SHORT {
                 self.copy(&piece);
             } else {
@@ -258,6 +266,11 @@ impl Outgoing {
             }
             self.copy(&[END]);
         }
+    }
+
+    fn begin_frame(&mut self, kind: u8, [one, two]: Channel, length: usize) {
+        let [a, b, c, d] = (length as u32).to_be_bytes();
+        self.copy(&[kind, one, two, a, b, c, d]);
     }
 
     /// Adds bytes to the last part.

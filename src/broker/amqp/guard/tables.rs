@@ -17,6 +17,12 @@ pub(crate) const UNREADABLE: &str = "not readable";
 pub(crate) const TOO_LONG: &str = "headers longer than a frame";
 pub(crate) const NO_TEXT: &str = "bytes that are not UTF-8";
 
+/// Properties by the bits of their flags, as far as they are no short texts.
+pub(crate) const HEADERS: u16 = 13;
+pub(crate) const DELIVERY_MODE: u16 = 12;
+const PRIORITY: u16 = 11;
+const TIMESTAMP: u16 = 6;
+
 /// Class, weight, body size and flags precede the properties.
 const PROPERTIES_AT: usize = 14;
 
@@ -169,13 +175,18 @@ fn write_mark(bytes: &mut Vec<u8>, room: usize, reason: &str) {
     bytes.extend_from_slice(text.as_bytes());
 }
 
-/// The properties of a content header, from `content-type` to `cluster-id`. They are short texts, except for those
-/// whose bits are listed here.
+/// The length of a property, by its bit. `None` if it is not complete.
+pub(crate) fn property_len(bit: u16, bytes: &[u8]) -> Option<usize> {
+    match bit {
+        HEADERS => bytes_of(bytes, 0),
+        DELIVERY_MODE | PRIORITY => Some(1),
+        TIMESTAMP => Some(8),
+        _ => Some(1 + usize::from(*bytes.first()?)),
+    }
+}
+
+/// The properties of a content header, from `content-type` to `cluster-id`.
 fn walk_header<V: Visit>(payload: &[u8], visit: &mut V) {
-    const HEADERS: u16 = 13;
-    const DELIVERY_MODE: u16 = 12;
-    const PRIORITY: u16 = 11;
-    const TIMESTAMP: u16 = 6;
     let Some((head, mut rest)) = payload.split_at_checked(PROPERTIES_AT) else {
         return visit.bytes(payload);
     };
@@ -243,13 +254,13 @@ fn fixed<'a, V: Visit>(bytes: &'a [u8], length: usize, visit: &mut V) -> Option<
 
 /// Visits a short text; returns what follows.
 fn text<'a, V: Visit>(bytes: &'a [u8], visit: &mut V) -> Option<&'a [u8]> {
-    let (taken, rest) = short(bytes)?;
+    let (taken, rest) = short_text(bytes)?;
     visit.text(taken);
     Some(rest)
 }
 
 /// A short text without its length, and what follows.
-fn short(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+pub(crate) fn short_text(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (length, rest) = bytes.split_first()?;
     rest.split_at_checked(usize::from(*length))
 }
@@ -264,7 +275,7 @@ fn bytes_of(bytes: &[u8], before: usize) -> Option<usize> {
 }
 
 /// The length of a value with its type. `None` if the client does not know the type, or the value is not complete.
-fn value_len(bytes: &[u8]) -> Option<usize> {
+pub(crate) fn value_len(bytes: &[u8]) -> Option<usize> {
     let length = match bytes.first()? {
         b'V' => 1,
         b't' | b'b' | b'B' => 2,
@@ -339,7 +350,7 @@ fn next_value<'a, V: Visit>(
     visit: &mut V,
 ) -> Option<(&'a [u8], usize)> {
     if named {
-        match short(rest) {
+        match short_text(rest) {
             Some((name, value)) if !value.is_empty() => {
                 visit.text(name);
                 rest = value;
@@ -420,7 +431,7 @@ fn header_table(payload: &[u8]) -> Option<(usize, usize)> {
 /// The names and values of a well-formed header table. Names include their length, values their type.
 fn split_headers(mut table: &[u8]) -> Vec<(&[u8], &[u8])> {
     let mut headers = Vec::new();
-    while let Some((name, _)) = short(table) {
+    while let Some((name, _)) = short_text(table) {
         let (name, rest) = table.split_at(1 + name.len());
         let (value, after) = rest.split_at(value_len(rest).unwrap_or(rest.len()));
         headers.push((name, value));

@@ -214,8 +214,8 @@ fn unsettled_deliveries_of_earlier_consumers_count() {
 fn contents_wait_for_their_delivery() {
     let consumers = consumers(48 * MIB);
     let body = |size| Contents {
-        body: vec![0; size],
-        properties: None,
+        properties: vec![0, 0].into(),
+        body: vec![0; size].into(),
     };
     for (tag, size) in [(1, 10), (2, 20), (3, 30)] {
         assert!(consumers.intake.admit(tag, size as u64));
@@ -223,8 +223,8 @@ fn contents_wait_for_their_delivery() {
     }
     // The client has dropped the first one.
     let second = consumers.receive(2, 0);
-    assert_eq!(second.contents, Some(body(20)));
-    assert_eq!(consumers.receive(1, 0).contents, None);
+    assert_eq!(second.contents, body(20));
+    assert_eq!(consumers.receive(1, 0).contents, Contents::default());
     assert_eq!(consumers.intake.waiting().len(), 1);
     let memory = consumers.intake.memory.clone();
     drop((second, consumers));

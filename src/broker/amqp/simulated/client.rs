@@ -3,7 +3,10 @@
 pub(in crate::broker::amqp) use super::deliveries::{Acker, Consumer, Delivery, PublisherConfirm};
 
 use super::{
-    super::guard::{self, Around},
+    super::{
+        guard::{self, Around},
+        properties,
+    },
     SimulatedBroker,
     frames::{Answer, Binding, Publish, QueueLimits, Request, Settlement},
     network::lost,
@@ -38,13 +41,17 @@ pub(in crate::broker::amqp) async fn connect(
     };
     let user = uri.authority.userinfo.username;
     let id = broker.connect(user, name).await?;
-    Ok(Connection::Simulated(Arc::new(Held { broker, id })))
+    if let Some(outbox) = &around.outbox {
+        outbox.set_frame_max(131_072);
+    }
+    Ok(Connection::Simulated(Arc::new(Held { broker, id, around })))
 }
 
 /// A simulated connection. When nobody holds it any more, it is closed.
 pub(in crate::broker::amqp) struct Held {
     broker: SimulatedBroker,
     id: u64,
+    around: Around,
 }
 
 impl Drop for Held {
@@ -69,15 +76,6 @@ impl Status {
     }
 }
 
-/// What client and broker have agreed on.
-pub(in crate::broker::amqp) struct Negotiated(u32);
-
-impl Negotiated {
-    pub(in crate::broker::amqp) fn frame_max(&self) -> u32 {
-        self.0
-    }
-}
-
 pub(in crate::broker::amqp) enum Connection {
     Real(Box<lapin::Connection>),
     Simulated(Arc<Held>),
@@ -96,13 +94,6 @@ impl Connection {
                 is_blocked: false,
             },
         }
-    }
-
-    pub(in crate::broker::amqp) fn configuration(&self) -> Negotiated {
-        Negotiated(match self {
-            Self::Real(connection) => connection.configuration().frame_max(),
-            Self::Simulated(_) => 131_072,
-        })
     }
 
     pub(in crate::broker::amqp) fn events_listener(
@@ -208,9 +199,9 @@ impl Channel {
                     tag: tag.clone(),
                 };
                 held.broker.ask(id, request).await?;
-                let broker = held.broker.clone();
                 Ok(Consumer::Simulated {
-                    broker,
+                    broker: held.broker.clone(),
+                    around: held.around.clone(),
                     id,
                     tag,
                     deliveries,
@@ -284,12 +275,17 @@ impl Channel {
                 confirm.await.map(PublisherConfirm::Real)
             }
             Self::Simulated(held, number) => {
+                let contents = held.around.outbox.as_ref();
+                let (properties, body) = match contents.and_then(|outbox| outbox.withdraw(body)) {
+                    Some(contents) => (properties::for_client(&contents.properties), contents.body),
+                    None => (properties, Bytes::copy_from_slice(body)),
+                };
                 let publish = Publish {
                     exchange: exchange.to_string(),
                     key: key.to_string(),
                     mandatory: options.mandatory,
                     properties,
-                    body: Bytes::copy_from_slice(body),
+                    body,
                 };
                 let confirm = held.broker.publish((held.id, *number), publish);
                 confirm.await.map(PublisherConfirm::Simulated)

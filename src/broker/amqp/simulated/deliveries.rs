@@ -1,12 +1,17 @@
 //! Consumers, deliveries and confirms, each of which is lapin's own or a simulated one.
 
 use super::{
+    super::{
+        guard::{Around, Contents},
+        properties,
+    },
     SimulatedBroker,
     frames::{Delivered, Settlement},
     network::lost,
     rules::ChannelId,
     session::ConfirmationReceiver,
 };
+use bytes::Bytes;
 use futures_util::{FutureExt, Stream, StreamExt};
 use lapin::{
     BasicProperties, Confirmation, Error,
@@ -53,6 +58,7 @@ pub(in crate::broker::amqp) enum Consumer {
     Real(lapin::Consumer),
     Simulated {
         broker: SimulatedBroker,
+        around: Around,
         id: ChannelId,
         tag: String,
         deliveries: mpsc::UnboundedReceiver<Result<Delivered, Error>>,
@@ -78,11 +84,16 @@ impl Stream for Consumer {
                 .map(|next| next.map(|delivery| delivery.map(Delivery::real))),
             Self::Simulated {
                 broker,
+                around,
                 id,
                 deliveries,
                 ..
             } => deliveries.poll_recv(cx).map(|next| {
-                next.map(|delivery| delivery.map(|it| Delivery::simulated(it, broker, *id)))
+                let next = next?.map(|mut delivery| {
+                    take_contents(&mut delivery, around);
+                    Delivery::simulated(delivery, broker, *id)
+                });
+                Some(next)
             }),
         }
     }
@@ -153,4 +164,18 @@ impl Acker {
             } => broker.settle(*channel, *delivery, settlement).await,
         }
     }
+}
+
+/// Takes the contents of a delivery out of it, as the guard does.
+fn take_contents(delivery: &mut Delivered, around: &Around) {
+    let Some(deliveries) = &around.deliveries else {
+        return;
+    };
+    let body = std::mem::take(&mut delivery.body);
+    let is_admitted = deliveries.admit(delivery.number, body.len() as u64);
+    let contents = Contents {
+        properties: properties::of_client(&std::mem::take(&mut delivery.properties)).into(),
+        body: if is_admitted { body } else { Bytes::new() },
+    };
+    deliveries.take(delivery.number, contents);
 }

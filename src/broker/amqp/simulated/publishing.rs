@@ -6,7 +6,7 @@ use super::{
     queue::Message,
     rules::{ChannelId, Rules},
 };
-use crate::{broker::amqp::table, protocol::Headers};
+use crate::{broker::amqp::properties, protocol::Headers};
 
 impl Rules {
     pub(super) fn publish(&mut self, id: ChannelId, publish: Publish) {
@@ -114,6 +114,5 @@ impl Rules {
 }
 
 fn headers_of(publish: &Publish) -> Headers {
-    let headers = publish.properties.headers().as_ref();
-    headers.map(table::to_json).unwrap_or_default()
+    properties::headers(&properties::of_client(&publish.properties))
 }

@@ -4,7 +4,7 @@ use super::{
     SimulatedBroker,
     frames::{Binding, Publish, QueueLimits},
 };
-use crate::{broker::amqp::table, protocol::Headers};
+use crate::{broker::amqp::properties, protocol::Headers};
 use bytes::Bytes;
 use lapin::BasicProperties;
 
@@ -48,12 +48,13 @@ impl SimulatedBroker {
 
     /// Puts a message into a queue.
     pub(crate) fn put(&self, queue: &str, headers: &Headers, body: Bytes) {
-        let headers = table::from_json(headers);
+        let event = properties::of_event(headers, false).expect("AMQP allows the names");
+        let headers = properties::for_client(&event).headers().clone();
         let publish = Publish {
             exchange: String::new(),
             key: queue.to_owned(),
             mandatory: false,
-            properties: BasicProperties::default().with_headers(headers),
+            properties: BasicProperties::default().with_headers(headers.unwrap_or_default()),
             body,
         };
         self.change(|rules| rules.put(queue, publish));

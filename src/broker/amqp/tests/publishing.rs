@@ -220,7 +220,7 @@ async fn an_invalid_message_does_not_fail_the_others() {
         .map(|n| amqp.publish(event(&n.to_string())))
         .collect();
     let properties = BasicProperties::default().with_expiration("soon".into());
-    let properties = Properties::Rebound(Box::new(properties));
+    let properties = properties::of_client(&properties);
     let (sender, invalid) = Confirm::channel();
     amqp.queue(PendingPublish::new(
         EventKind::Data,

@@ -5,6 +5,7 @@ use super::{
     super::{
         client::{self, Connection},
         delivery::{NoRoom, give_back},
+        guard::Outbox,
         simulated::{Observed, Sabotage, SimulatedBroker, Simulation},
     },
     *,
@@ -209,7 +210,7 @@ async fn a_channel_to_publish_on_is_opened_within_10_seconds() {
     );
     let connection = connecting.await.unwrap();
     world.silence();
-    let (took, opened) = seconds(PublishChannel::open(connection, None)).await;
+    let (took, opened) = seconds(PublishChannel::open(connection, Outbox::new())).await;
     let error = opened.err().unwrap();
     assert_eq!(took, 10);
     assert_eq!(

@@ -85,7 +85,7 @@ impl Client {
         }
         let around = Around {
             deliveries: Some(Arc::new(Drops)),
-            bodies: None,
+            outbox: None,
         };
         Self {
             stream: GuardedStream::new(socket, 8192).with(131_072, around),

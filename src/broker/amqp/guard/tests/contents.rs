@@ -47,6 +47,13 @@ fn on(channel: u8, mut frame: Vec<u8>) -> Vec<u8> {
     frame
 }
 
+fn without_properties(body: Vec<u8>) -> Contents {
+    Contents {
+        properties: vec![0, 0].into(),
+        body: body.into(),
+    }
+}
+
 /// The frames of a body, each with at most `most` bytes.
 fn body(channel: u8, tag: u64, size: usize, most: usize) -> Vec<u8> {
     let bytes = vec![tag as u8; size];
@@ -61,7 +68,7 @@ fn body(channel: u8, tag: u64, size: usize, most: usize) -> Vec<u8> {
 struct Taken {
     /// The tags and sizes that the admission was asked for.
     asked: Vec<(u64, u64)>,
-    contents: Vec<(u64, Vec<u8>, Option<Vec<u8>>)>,
+    contents: Vec<(u64, Contents)>,
 }
 
 struct Taking<F>(Mutex<Taken>, F);
@@ -73,9 +80,7 @@ impl<F: Fn(u64) -> bool + Send + Sync> Deliveries for Taking<F> {
     }
 
     fn take(&self, tag: u64, contents: Contents) {
-        let Contents { body, properties } = contents;
-        let mut taken = self.0.lock().unwrap();
-        taken.contents.push((tag, body, properties));
+        self.0.lock().unwrap().contents.push((tag, contents));
     }
 }
 
@@ -96,14 +101,14 @@ fn taken(
 }
 
 proptest! {
-    /// In whatever pieces the bytes come: the client gets empty deliveries, and each body that is admitted is taken whole.
+    /// In whatever pieces the bytes come: the client gets empty deliveries, and what is admitted is taken whole.
     #[test]
     fn bodies_go_around_the_client(
         deliveries in prop::collection::vec((0_usize..300_000, any::<bool>(), 1_u8..3), 1..6),
         most in 1000_usize..131_000,
         sizes in prop::collection::vec(1_usize..100_000, 1..4),
     ) {
-        let (mut sent, mut expected, mut all, mut bodies) = (vec![], vec![], vec![], vec![]);
+        let (mut sent, mut expected, mut all, mut contents) = (vec![], vec![], vec![], vec![]);
         let other = on(7, frame(1, &[0, 20, 0, 11, 0, 0, 0, 0]));
         for (n, (size, is_admitted, channel)) in deliveries.iter().enumerate() {
             let tag = n as u64;
@@ -112,15 +117,14 @@ proptest! {
             sent.extend(whole);
             expected.extend([delivery(*channel, tag, 0).concat(), other.clone()].concat());
             all.push((tag, *size as u64));
-            if *is_admitted && *size > 0 {
-                bodies.push((tag, vec![tag as u8; *size], None));
-            }
+            let size = if *is_admitted { *size } else { 0 };
+            contents.push((tag, without_properties(vec![tag as u8; size])));
         }
         let admit: Vec<_> = deliveries.iter().map(|(_, admit, _)| *admit).collect();
         let (got, taken) = taken(&sent, &sizes, 0, move |tag| admit[tag as usize]);
         prop_assert!(without_heartbeats(&got) == expected, "{} bytes of {}", got.len(), expected.len());
         prop_assert_eq!(taken.asked, all);
-        prop_assert!(taken.contents == bodies);
+        prop_assert!(taken.contents == contents);
     }
 }
 
@@ -151,30 +155,26 @@ fn the_client_gets_a_heartbeat_while_a_body_arrives() {
 }
 
 #[test]
-fn headers_longer_than_a_frame_of_the_client_go_around_it() {
-    let long = "v".repeat(9000);
-    let mut headers = FieldTable::default();
-    headers.insert("long".into(), AMQPValue::LongString(long.as_str().into()));
-    let properties = lapin::BasicProperties::default()
-        .with_headers(headers)
-        .with_message_id("id".into());
-    let [method, header] = delivery_with(1, 5, 3, properties.clone());
-    let sent = [method, header, body(1, 5, 3, 1000)].concat();
-    for admitted in [true, false] {
-        let (got, taken) = taken(&sent, &[700], 4096, move |_| admitted);
-        // The client gets no properties at all.
-        assert_eq!(without_heartbeats(&got), delivery(1, 5, 0).concat());
-        let [(5, body, Some(read))] = taken.contents.as_slice() else {
-            panic!("{:?}", taken.contents)
-        };
-        assert_eq!(body.len(), if admitted { 3 } else { 0 });
-        let (_, read) = basic::parse_properties(read.as_slice()).unwrap();
-        assert_eq!(read, properties);
+fn properties_go_around_the_client() {
+    for length in [0, 10, 9000] {
+        let long = "v".repeat(length);
+        let mut headers = FieldTable::default();
+        headers.insert("long".into(), AMQPValue::LongString(long.as_str().into()));
+        let properties = lapin::BasicProperties::default()
+            .with_headers(headers)
+            .with_message_id("id".into());
+        let [method, header] = delivery_with(1, 5, 3, properties.clone());
+        let sent = [method, header, body(1, 5, 3, 1000)].concat();
+        for admitted in [true, false] {
+            let (got, taken) = taken(&sent, &[700], 4096, move |_| admitted);
+            assert_eq!(without_heartbeats(&got), delivery(1, 5, 0).concat());
+            let [(5, contents)] = taken.contents.as_slice() else {
+                panic!("{:?}", taken.contents)
+            };
+            assert_eq!(contents.body.len(), if admitted { 3 } else { 0 });
+            assert_eq!(properties::for_client(&contents.properties), properties);
+        }
     }
-    // A frame that is long enough leaves them to the client.
-    let (got, taken) = taken(&sent, &[700], 16_384, |_| false);
-    assert_eq!(taken.contents, []);
-    assert!(got.len() > 9000);
 }
 
 #[test]
@@ -195,7 +195,7 @@ fn more_than_a_body_announces_does_not_count() {
     let sent = [method, header, frame(3, b"abc"), frame(8, b"")].concat();
     let (got, taken) = taken(&sent, &[usize::MAX], 0, |_| true);
     assert_eq!(got, [delivery(1, 1, 0).concat(), frame(8, b"")].concat());
-    assert_eq!(taken.contents, [(1, b"ab".to_vec(), None)]);
+    assert_eq!(taken.contents, [(1, without_properties(b"ab".to_vec()))]);
 }
 
 #[test]
@@ -226,13 +226,11 @@ fn bodies_on_two_channels_are_told_apart() {
     let other = on(2, frame(3, b"xyz"));
     let sent = [first, second, halves[0].clone(), other, halves[1].clone()].concat();
     for (admitted, contents) in [
-        (vec![2], vec![(2, b"xyz".to_vec(), None)]),
-        (
-            vec![1, 2],
-            vec![(2, b"xyz".to_vec(), None), (1, b"abcdef".to_vec(), None)],
-        ),
+        (vec![2], [(1, ""), (2, "xyz")]),
+        (vec![1, 2], [(2, "xyz"), (1, "abcdef")]),
     ] {
         let (_, taken) = taken(&sent, &[usize::MAX], 0, move |tag| admitted.contains(&tag));
+        let contents = contents.map(|(tag, body)| (tag, without_properties(body.into())));
         assert_eq!(taken.contents, contents);
     }
 }

@@ -131,8 +131,7 @@ fn properties_of(frame: &AMQPFrame) -> &BasicProperties {
 }
 
 fn read_headers(frame: &AMQPFrame) -> Value {
-    let headers = properties_of(frame).headers().as_ref();
-    Value::Object(table::to_json(headers.unwrap()))
+    json_of(properties_of(frame))
 }
 
 #[test]

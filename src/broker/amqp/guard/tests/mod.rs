@@ -7,7 +7,7 @@ mod headers;
 mod publishing;
 mod text;
 
-use super::{super::table, tables::*, *};
+use super::{super::properties, tables::*, *};
 use amq_protocol::{
     frame::{AMQPContentHeader, AMQPFrame, gen_frame, parse_frame},
     protocol::{AMQPClass, basic, channel, connection, queue},
@@ -95,12 +95,8 @@ fn parsed(bytes: Vec<u8>) -> Vec<AMQPFrame> {
                 gen_frame(&frame)(written.as_mut_slice().into())
                     .map(drop)
                     .unwrap();
-                header
-                    .properties
-                    .headers()
-                    .as_ref()
-                    .map(table::to_json)
-                    .map(|json| table::from_json(&json));
+                let headers = properties::headers(&properties::of_client(&header.properties));
+                properties::of_event(&headers, true).unwrap();
             }
             frames.push(frame.clone());
             rest = after;
@@ -182,16 +178,15 @@ fn with_value(value: &[u8]) -> Vec<u8> {
 }
 
 /// The headers that the client reads from one frame.
+fn json_of(properties: &lapin::BasicProperties) -> Value {
+    Value::Object(properties::headers(&properties::of_client(properties)))
+}
+
 fn headers_of(bytes: &[u8]) -> Value {
     let frames = parsed(guarded(bytes));
     let [AMQPFrame::Header(_, header)] = frames.as_slice() else {
         panic!("{frames:?}")
     };
-    header
-        .properties
-        .headers()
-        .as_ref()
-        .map_or(Value::Null, |headers| {
-            Value::Object(table::to_json(headers))
-        })
+    let headers = header.properties.headers().as_ref();
+    headers.map_or(Value::Null, |_| json_of(&header.properties))
 }

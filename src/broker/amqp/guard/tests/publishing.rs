@@ -1,4 +1,4 @@
-//! What is published: the broker gets each body in place of its ticket, and everything around it unchanged.
+//! What is published: the broker gets the contents of each message in place of its ticket, and everything around it unchanged.
 
 use super::*;
 use bytes::Bytes;
@@ -82,12 +82,12 @@ fn written(
     bytes: &[u8],
     most: usize,
     sizes: &[usize],
-    bodies: Option<Arc<Bodies>>,
+    outbox: Option<Arc<Outbox>>,
     offered: u32,
 ) -> io::Result<Vec<u8>> {
     let takes = Takes::new(sizes);
     let around = Around {
-        bodies,
+        outbox,
         deliveries: None,
     };
     let mut stream = GuardedStream::new(takes, 8192).with(131_072, around);
@@ -125,8 +125,18 @@ fn bytes_of(frame: &AMQPFrame) -> Vec<u8> {
     room
 }
 
+fn properties_with(id: usize) -> BasicProperties {
+    // Longer than a frame of the client, if the id is odd.
+    let mut headers = FieldTable::default();
+    let text = "v".repeat(id % 2 * 5000);
+    headers.insert("long".into(), AMQPValue::LongString(text.as_str().into()));
+    BasicProperties::default()
+        .with_headers(headers)
+        .with_message_id(id.to_string().as_str().into())
+}
+
 /// The frames of a message with a body of `size` bytes; the body itself is not among them.
-fn message(id: usize, size: u64) -> [AMQPFrame; 2] {
+fn message(properties: BasicProperties, size: u64) -> [AMQPFrame; 2] {
     let publish = basic::Publish {
         exchange: "x".into(),
         routing_key: "k".into(),
@@ -136,7 +146,7 @@ fn message(id: usize, size: u64) -> [AMQPFrame; 2] {
     let header = AMQPContentHeader {
         class_id: 60,
         body_size: size,
-        properties: BasicProperties::default().with_message_id(id.to_string().as_str().into()),
+        properties,
     };
     [
         AMQPFrame::Method(1, AMQPClass::Basic(basic::AMQPMethod::Publish(publish))),
@@ -150,28 +160,31 @@ proptest! {
 
     /// In whatever pieces the client writes and the broker takes them.
     #[test]
-    fn the_broker_gets_bodies_in_place_of_tickets(
+    fn the_broker_gets_contents_in_place_of_tickets(
         messages in prop::collection::vec(prop_oneof![0_usize..9000, 0_usize..300_000], 1..8),
         offered in prop_oneof![Just(0_u32), Just(4096), Just(131_072), 4096_u32..200_000],
         most in prop_oneof![1_usize..50, 1000_usize..100_000],
         sizes in prop::collection::vec(0_usize..100_000, 1..4),
     ) {
-        let bodies = Bodies::new();
+        let outbox = Outbox::new();
         let (mut bytes, mut expected) = (b"AMQP\0\0\x09\x01".to_vec(), vec![]);
         bytes.extend(tune(10, 31, 8192));
         for (id, size) in messages.iter().enumerate() {
             let body = vec![id as u8; *size];
-            let ticket = bodies.deposit(Bytes::from(body.clone()));
-            bytes.extend(message(id, 8).iter().flat_map(bytes_of));
+            let ticket = outbox.deposit(Contents {
+                properties: properties::of_client(&properties_with(id)).into(),
+                body: body.clone().into(),
+            });
+            bytes.extend(message(BasicProperties::default(), 8).iter().flat_map(bytes_of));
             bytes.extend([frame(3, &ticket), bytes_of(&AMQPFrame::Heartbeat)].concat());
-            expected.push((message(id, *size as u64), body));
+            expected.push((message(properties_with(id), *size as u64), body));
         }
         let sizes = [sizes, vec![70_000]].concat();
-        let got = written(&bytes, most, &sizes, Some(bodies.clone()), offered).unwrap();
+        let got = written(&bytes, most, &sizes, Some(outbox.clone()), offered).unwrap();
         let (start, rest) = got.split_at(28);
         let longest = if offered == 0 { 131_072 } else { offered.min(131_072) };
         prop_assert_eq!(start, [b"AMQP\0\0\x09\x01".to_vec(), tune(10, 31, longest)].concat());
-        prop_assert_eq!(bodies.frame_max(), longest as usize);
+        prop_assert_eq!(outbox.frame_max(), longest as usize);
         let mut frames = VecDeque::from(parsed(rest.to_vec()));
         for (message, body) in expected {
             for part in message {
@@ -201,7 +214,7 @@ fn what_the_socket_does_not_take_wakes_lapin_for_reading_too() {
         }
     }
     let around = Around {
-        bodies: Some(Bodies::new()),
+        outbox: Some(Outbox::new()),
         deliveries: None,
     };
     let mut stream = GuardedStream::new(Takes::new(&[0]), 8192).with(131_072, around);
@@ -217,23 +230,24 @@ fn what_the_socket_does_not_take_wakes_lapin_for_reading_too() {
 }
 
 #[test]
-fn a_message_without_a_body_is_never_published() {
-    let bodies = Bodies::new();
-    let ticket = bodies.deposit(Bytes::from_static(b"body"));
-    assert_eq!(
-        bodies.withdraw(&ticket).as_deref(),
-        Some(b"body".as_slice())
-    );
-    let frames = message(1, 8);
+fn a_message_without_contents_is_never_published() {
+    let outbox = Outbox::new();
+    let contents = Contents {
+        properties: Bytes::from_static(&[0, 0]),
+        body: Bytes::from_static(b"body"),
+    };
+    let ticket = outbox.deposit(contents.clone());
+    assert_eq!(outbox.withdraw(&ticket), Some(contents));
+    let frames = message(BasicProperties::default(), 8);
     let frames = frames.iter().flat_map(bytes_of);
     let bytes: Vec<u8> = frames.chain(frame(3, &ticket)).collect();
-    let error = written(&bytes, 1000, &[1000], Some(bodies), 0).unwrap_err();
-    assert_eq!(error.to_string(), "a message without a body is published");
+    let error = written(&bytes, 1000, &[1000], Some(outbox), 0).unwrap_err();
+    assert_eq!(error.to_string(), "a message without contents is published");
 }
 
 #[test]
 fn without_tickets_bodies_are_written_as_they_are() {
-    let frames = message(1, 8);
+    let frames = message(properties_with(1), 8);
     let frames = frames.iter().flat_map(bytes_of);
     let bytes: Vec<u8> = frames.chain(frame(3, b"12345678")).collect();
     assert_eq!(written(&bytes, 7, &[9], None, 0).unwrap(), bytes);
