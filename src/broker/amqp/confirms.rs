@@ -104,10 +104,11 @@ impl UnconfirmedPublishes {
 
     /// Finds the message of a return. `carrier` is the number of the attempt whose confirm came with the return.
     fn attribute_return(&mut self, carrier: u64, returned: &BasicReturnMessage) {
+        let id = properties::message_id(&properties::of_client(&returned.properties));
         let owner = self
             .0
             .values_mut()
-            .find(|pending| !pending.returned && matches(pending, returned));
+            .find(|pending| !pending.returned && matches(pending, returned, &id));
         if let Some(owner) = owner {
             owner.returned = true;
         } else if let Some(carrier) = self.0.get_mut(&carrier) {
@@ -117,11 +118,11 @@ impl UnconfirmedPublishes {
     }
 }
 
-fn matches(pending: &PendingPublish, returned: &BasicReturnMessage) -> bool {
+/// `id` is the returned message's.
+fn matches(pending: &PendingPublish, returned: &BasicReturnMessage, id: &str) -> bool {
     pending.routing_key == returned.routing_key
+        && pending.message_id == id
         && pending.body == returned.data
-        && pending.message_id
-            == properties::message_id(&properties::of_client(&returned.properties))
 }
 
 #[cfg(test)]

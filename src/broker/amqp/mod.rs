@@ -11,7 +11,7 @@
 //! How a message is delivered:
 //! 1. `guard` repairs frames that lapin cannot read, and `intake` decides whether there is memory for the body.
 //!    [`ConsumeTask`] takes the delivery from the consumer.
-//! 2. `delivery` converts its headers and body for the engine, and keeps a [`DeliveryHandle`].
+//! 2. `delivery` reads its headers for the engine, and keeps a [`DeliveryHandle`] with its properties.
 //! 3. [`Transport::settle`] sends the verdict on the handle's own channel, and the task confirms settlements.
 //!
 //! There are two connections, so that a broker that blocks publishing does not block settling. One task owns each of
