@@ -105,24 +105,20 @@ impl UnconfirmedPublishes {
     /// Finds the message of a return. `carrier` is the number of the attempt whose confirm came with the return.
     fn attribute_return(&mut self, carrier: u64, returned: &BasicReturnMessage) {
         let id = properties::message_id(&properties::of_client(&returned.properties));
-        let owner = self
-            .0
-            .values_mut()
-            .find(|pending| !pending.returned && matches(pending, returned, &id));
-        if let Some(owner) = owner {
-            owner.returned = true;
-        } else if let Some(carrier) = self.0.get_mut(&carrier) {
-            // It matches no message. Sending one message twice is better than losing one.
-            carrier.returned = true;
+        let waiting = || self.0.iter().filter(|(_, pending)| !pending.returned);
+        let exact = waiting().find(|(_, it)| it.message_id == id && has_contents(it, returned));
+        // The guard may have cut a long id.
+        let owner = exact.or_else(|| waiting().find(|(_, it)| has_contents(it, returned)));
+        // If it matches no message: sending one message twice is better than losing one.
+        let owner = owner.map_or(carrier, |(number, _)| *number);
+        if let Some(pending) = self.0.get_mut(&owner) {
+            pending.returned = true;
         }
     }
 }
 
-/// `id` is the returned message's.
-fn matches(pending: &PendingPublish, returned: &BasicReturnMessage, id: &str) -> bool {
-    pending.routing_key == returned.routing_key
-        && pending.message_id == id
-        && pending.body == returned.data
+fn has_contents(pending: &PendingPublish, returned: &BasicReturnMessage) -> bool {
+    pending.routing_key == returned.routing_key && pending.body == returned.data
 }
 
 #[cfg(test)]
@@ -197,6 +193,19 @@ mod tests {
         );
         let left: Vec<_> = unconfirmed.into_all().map(|left| left.message_id).collect();
         assert_eq!(left, ["c"]);
+    }
+
+    #[test]
+    fn a_return_whose_id_is_cut_counts_for_the_message_with_its_contents() {
+        let attempts = vec![
+            ack(3, returned("nowhere", "[cut]")),
+            ack(1, None),
+            ack(2, None),
+        ];
+        assert_eq!(
+            texts(unconfirmed().confirm(attempts)),
+            ["a Ok(())", "b Err(Unroutable)", "c Ok(())"]
+        );
     }
 
     #[test]

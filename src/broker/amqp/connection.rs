@@ -15,11 +15,7 @@ use crate::{
 };
 use lapin::uri::{AMQPScheme, AMQPUri};
 use secrecy::{ExposeSecret, SecretString};
-use std::{
-    fmt, io,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{fmt, io, sync::Arc, time::Duration};
 use tokio::{
     runtime::Handle,
     time::{Instant, sleep, timeout},
@@ -39,8 +35,8 @@ const LOCK_HEARTBEAT: u16 = 10;
 /// The longest frame that is asked for, in bytes, if the URI has no `frame_max`: RabbitMQ's own default. Headers must fit
 /// into one frame (wire-contract: Header frame size).
 ///
-/// lapin has two buffers of 32 frames for each connection. If it knows the size of its frames before it connects, the system
-/// gives it empty pages as they are used. Otherwise it grows the buffers later and writes zeros into them.
+/// If lapin knows the size of its frames before it connects, the system gives its buffers empty pages as they are used.
+/// Otherwise it grows the buffers later and writes zeros into them.
 const FRAME_MAX: u32 = 131_072;
 
 /// The thread that lapin's tasks run on. A module that computes for a long time blocks other threads, but not the
@@ -133,10 +129,6 @@ pub(super) struct Connector {
     hostname: String,
     runtime: Handle,
     memory: Arc<MessageMemory>,
-    /// Takes the deliveries of the newest connection that consumes.
-    intake: Mutex<Arc<Intake>>,
-    /// The contents that are published on the newest connection.
-    outbox: Mutex<Arc<Outbox>>,
     metrics: Arc<Metrics>,
 }
 
@@ -153,8 +145,6 @@ impl Connector {
             uri,
             hostname,
             runtime,
-            intake: Mutex::new(Intake::new(memory.clone())),
-            outbox: Mutex::new(Outbox::new()),
             memory,
             metrics: Arc::default(),
         })
@@ -162,10 +152,8 @@ impl Connector {
 
     /// Sets the memory for messages that are consumed.
     pub(super) fn with_memory(self, shares: MemoryShares) -> Self {
-        let memory = MessageMemory::new(shares);
         Self {
-            intake: Mutex::new(Intake::new(memory.clone())),
-            memory,
+            memory: MessageMemory::new(shares),
             ..self
         }
     }
@@ -183,43 +171,6 @@ impl Connector {
         &self.metrics
     }
 
-    /// Returns what takes the deliveries of the newest connection that consumes.
-    pub(super) fn intake(&self) -> Arc<Intake> {
-        self.lock_intake().clone()
-    }
-
-    fn lock_intake(&self) -> MutexGuard<'_, Arc<Intake>> {
-        self.intake.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Returns the contents that are published on the newest connection.
-    pub(super) fn outbox(&self) -> Arc<Outbox> {
-        self.lock_outbox().clone()
-    }
-
-    fn lock_outbox(&self) -> MutexGuard<'_, Arc<Outbox>> {
-        self.outbox.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// What goes around the client on a new connection.
-    fn around(&self, role: ConnectionRole) -> Around {
-        let mut around = Around::default();
-        match role {
-            ConnectionRole::Consume => {
-                let intake = Intake::new(self.memory.clone());
-                *self.lock_intake() = intake.clone();
-                around.deliveries = Some(intake);
-            }
-            ConnectionRole::Publish => {
-                let outbox = Outbox::new();
-                *self.lock_outbox() = outbox.clone();
-                around.outbox = Some(outbox);
-            }
-            ConnectionRole::Lock | ConnectionRole::Finished | ConnectionRole::Diagnosis => {}
-        }
-        around
-    }
-
     /// The user name that this process has at the broker.
     pub(super) fn user(&self) -> &str {
         &self.uri.authority.userinfo.username
@@ -227,6 +178,40 @@ impl Connector {
 
     /// Connects with one attempt.
     pub(super) async fn connect(&self, role: ConnectionRole) -> Result<Connection, BrokerError> {
+        self.connect_around(role, Around::default()).await
+    }
+
+    /// Connects to consume, with one attempt. Returns what takes the deliveries as well.
+    pub(super) async fn connect_to_consume(
+        &self,
+    ) -> Result<(Connection, Arc<Intake>), BrokerError> {
+        let intake = Intake::new(self.memory.clone());
+        let around = Around {
+            deliveries: Some(intake.clone()),
+            outbox: None,
+        };
+        let connecting = self.connect_around(ConnectionRole::Consume, around);
+        connecting.await.map(|connection| (connection, intake))
+    }
+
+    /// Connects to publish, with one attempt. Returns what takes the contents of messages as well.
+    pub(super) async fn connect_to_publish(
+        &self,
+    ) -> Result<(Connection, Arc<Outbox>), BrokerError> {
+        let outbox = Outbox::new();
+        let around = Around {
+            deliveries: None,
+            outbox: Some(outbox.clone()),
+        };
+        let connecting = self.connect_around(ConnectionRole::Publish, around);
+        connecting.await.map(|connection| (connection, outbox))
+    }
+
+    async fn connect_around(
+        &self,
+        role: ConnectionRole,
+        around: Around,
+    ) -> Result<Connection, BrokerError> {
         let authority = &self.uri.authority;
         let operation = format!(
             "connecting to the broker at {}:{}",
@@ -236,7 +221,7 @@ impl Connector {
         let limit = self.uri.query.connection_timeout;
         let limit = limit.map_or(CONNECT_TIMEOUT, Duration::from_millis);
         let (uri, runtime) = (self.uri_for(role), self.runtime.clone());
-        let connecting = client::connect(uri, name, runtime, self.around(role));
+        let connecting = client::connect(uri, name, runtime, around);
         match timeout(limit, connecting).await {
             Ok(Ok(connection)) => Ok(connection),
             Ok(Err(error)) => Err(BrokerError::new(&operation, &error)),
@@ -259,13 +244,12 @@ impl Connector {
         uri
     }
 
-    /// Connects when the process starts, and opens what is needed on the connection, with as many attempts as the settings
-    /// allow.
-    pub(super) async fn connect_first<T, F: Future<Output = Result<T, BrokerError>>>(
+    /// Calls `connect` when the process starts, with as many attempts as the settings allow.
+    pub(super) async fn connect_first<T>(
         &self,
         role: ConnectionRole,
         settings: &AmqpSettings,
-        open: impl Fn(Connection) -> F,
+        connect: impl AsyncFn(&Self) -> Result<T, BrokerError>,
     ) -> Result<T, TransportError> {
         let attempts = settings.connect_retries.saturating_add(1);
         let between = settings.connect_retry_delay;
@@ -273,9 +257,8 @@ impl Connector {
         let started = Instant::now();
         let mut delays = policy.delays();
         loop {
-            let opening = async { open(self.connect(role).await?).await };
-            let error = match opening.await {
-                Ok(opened) => return Ok(opened),
+            let error = match connect(self).await {
+                Ok(connected) => return Ok(connected),
                 Err(BrokerError::Permanent(text)) => return Err(TransportError(text)),
                 Err(error) => error,
             };

@@ -262,8 +262,8 @@ impl ConsumeTask {
         let has_failed = AtomicBool::new(false);
         let open = || async {
             let opening = async {
-                let connection = connector.connect(ConnectionRole::Consume).await?;
-                ConsumerChannel::open(connection, queue, prefetch, connector.intake()).await
+                let (connection, intake) = connector.connect_to_consume().await?;
+                ConsumerChannel::open(connection, queue, prefetch, intake).await
             };
             let note_failure = |_: &BrokerError| has_failed.store(true, Relaxed);
             opening.await.inspect_err(note_failure)

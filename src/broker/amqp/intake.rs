@@ -2,7 +2,7 @@
 //!
 //! The broker limits how many deliveries are unsettled, but not their bytes. So the [`guard`](super::guard) asks here
 //! before it reads the body of a delivery, and leaves the body out if there is no room for it. A message that fits later
-//! goes back to the queue. A message that can never fit is rejected, and an error event says so. The bodies that are read
+//! goes back to the queue. A message that can never fit is rejected, and an error event says so. The contents that are read
 //! wait here until the client hands their deliveries over.
 //!
 //! Bodies are left out only when messages become larger: [`PrefetchControl`] asks the broker for as many deliveries as the

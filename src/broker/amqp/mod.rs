@@ -74,7 +74,7 @@ use connection::{AmqpThread, ConnectionRole, Connector, RESPONSE_TIMEOUT};
 use consume_task::{ConsumeTask, ConsumerChannel, DeliverySender};
 use error::BrokerError;
 use futures_util::FutureExt;
-use intake::PrefetchControl;
+use intake::{Intake, PrefetchControl};
 use lapin::types::ShortString;
 use pending_publish::{EventKind, PendingPublish};
 use publish_channel::PublishChannel;
@@ -84,7 +84,6 @@ use retry_queue::RetryQueue;
 use routing_keys::RoutingKeys;
 use std::{
     fmt,
-    future::ready,
     panic::AssertUnwindSafe,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -112,7 +111,7 @@ pub(crate) struct Amqp {
     /// Sends messages to the publishing task.
     sender: mpsc::UnboundedSender<Box<PendingPublish>>,
     /// The consume connection that was opened at the start; taken when consuming begins.
-    unused: Mutex<Option<Connection>>,
+    unused: Mutex<Option<(Connection, Arc<Intake>)>>,
     fatal: watch::Receiver<Option<TransportError>>,
     stopping: CancellationToken,
     stopped: CancellationToken,
@@ -177,12 +176,12 @@ impl Amqp {
         let connector = connector.with_memory(settings.memory);
         let connector = Arc::new(connector.with_metrics(metrics.clone()));
         let (consume, channel) = tokio::try_join!(
-            connector.connect_first(ConnectionRole::Consume, settings, |connection| ready(Ok(
-                connection
-            ))),
-            connector.connect_first(ConnectionRole::Publish, settings, |connection| {
-                PublishChannel::open(connection, connector.outbox())
-            }),
+            connector.connect_first(
+                ConnectionRole::Consume,
+                settings,
+                Connector::connect_to_consume
+            ),
+            connector.connect_first(ConnectionRole::Publish, settings, PublishChannel::connect),
         )?;
         let (sender, receiver) = mpsc::unbounded_channel();
         let (fatal_sender, fatal) = watch::channel(None);
@@ -271,11 +270,11 @@ impl Amqp {
         log
     }
 
-    fn unused(&self) -> MutexGuard<'_, Option<Connection>> {
+    fn unused(&self) -> MutexGuard<'_, Option<(Connection, Arc<Intake>)>> {
         self.unused.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn take_unused(&self) -> Option<Connection> {
+    fn take_unused(&self) -> Option<(Connection, Arc<Intake>)> {
         self.unused().take()
     }
 
@@ -347,9 +346,9 @@ impl Transport for Amqp {
         let mut first = None;
         // Uses the connection that was opened at the start, so a permanent error is known before the process begins its
         // work.
-        if let Some(connection) = self.take_unused() {
+        if let Some((connection, intake)) = self.take_unused() {
             let prefetch = PrefetchControl::new(&self.settings.memory, self.settings.prefetch);
-            let (queue, intake) = (&self.names.queue, self.connector.intake());
+            let queue = &self.names.queue;
             match ConsumerChannel::open(connection, queue, prefetch.current(), intake).await {
                 Ok(channel) => first = Some(channel),
                 Err(BrokerError::Transient(error) | BrokerError::LimitReached(error)) => {
@@ -453,7 +452,7 @@ impl Transport for Amqp {
 
     async fn close(&self) {
         self.disconnect();
-        if let Some(unused) = self.take_unused() {
+        if let Some((unused, _)) = self.take_unused() {
             connection::close(ConnectionRole::Consume, &unused).await;
         }
         self.tasks.close();

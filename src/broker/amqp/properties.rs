@@ -127,9 +127,8 @@ pub(super) fn message_id(properties: &[u8]) -> String {
 /// Writes properties that did not go around the client.
 pub(super) fn of_client(properties: &BasicProperties) -> Vec<u8> {
     let written = gen_properties(properties)(Vec::new().into());
-    written
-        .map(|written| written.into_inner().0)
-        .unwrap_or_default()
+    let written = written.expect("writing into memory does not fail");
+    written.into_inner().0
 }
 
 /// Reads properties as the client does.

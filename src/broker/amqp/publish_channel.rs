@@ -8,7 +8,7 @@ use super::{
     attempt_error::AttemptError,
     client::{Channel, Connection},
     confirms::{self, EndedAttempt, UnconfirmedPublishes},
-    connection::RESPONSE_TIMEOUT,
+    connection::{Connector, RESPONSE_TIMEOUT},
     error::BrokerError,
     guard::Outbox,
     pending_publish::PendingPublish,
@@ -38,6 +38,12 @@ pub(super) struct PublishChannel {
 }
 
 impl PublishChannel {
+    /// Opens a channel on a new connection.
+    pub(super) async fn connect(connector: &Connector) -> Result<Self, BrokerError> {
+        let (connection, outbox) = connector.connect_to_publish().await?;
+        Self::open(connection, outbox).await
+    }
+
     /// Opens a channel: on a new connection, or on one whose channel the broker has closed. `outbox` is the connection's.
     pub(super) async fn open(
         connection: Connection,

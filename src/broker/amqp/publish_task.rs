@@ -148,10 +148,7 @@ impl PublishTask {
 
     /// Connects again, with unlimited attempts. Returns `None` if the broker refuses for good or the transport is closed.
     async fn reconnect(&self, backoff: &mut ReconnectBackoff) -> Option<PublishChannel> {
-        let open = || async {
-            let connection = self.connector.connect(ConnectionRole::Publish).await?;
-            PublishChannel::open(connection, self.connector.outbox()).await
-        };
+        let open = || PublishChannel::connect(&self.connector);
         let mut refusal = Refusal::new(self.refusal.limit());
         let reopened = select! {
             biased;

@@ -7,6 +7,7 @@ use super::guard::tables::{short_text, value_len};
 use crate::protocol::Headers;
 use lapin::types::ShortString;
 use serde_json::{Number, Value};
+use std::collections::BTreeMap;
 
 /// Reads a table as JSON. What cannot be read ends the table that it is in; the [guard](super::guard) has repaired it.
 pub(super) fn to_json(table: &[u8]) -> Headers {
@@ -30,16 +31,17 @@ pub(super) fn get_number(table: &[u8], name: &str) -> Option<i64> {
         .or_else(|| number.as_f64().map(|float| float as i64))
 }
 
-/// Returns a table with these headers added, in place of those that have the same names. All others stay byte by byte.
+/// Returns a table with these headers added, in place of those that have the same names. All others stay byte by byte. Of
+/// headers with the same name, the last one stays.
 pub(super) fn with(table: &[u8], added: &Headers) -> Vec<u8> {
+    let mut others: BTreeMap<_, _> = entries(table).collect();
+    others.retain(|name, _| !added.keys().any(|key| key.as_bytes() == *name));
     let mut bytes = Vec::with_capacity(table.len() + 64);
     with_length(&mut bytes, |bytes| {
-        for (name, value) in entries(table) {
-            if !added.keys().any(|key| key.as_bytes() == name) {
-                bytes.push(name.len() as u8);
-                bytes.extend_from_slice(name);
-                bytes.extend_from_slice(value);
-            }
+        for (name, value) in others {
+            bytes.push(name.len() as u8);
+            bytes.extend_from_slice(name);
+            bytes.extend_from_slice(value);
         }
         write_entries(bytes, added);
     });

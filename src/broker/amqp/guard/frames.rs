@@ -73,7 +73,7 @@ pub(crate) struct Frames {
     longest: usize,
     /// Why frames were repaired since the last call of `repaired`.
     repaired: Vec<&'static str>,
-    /// Without it, every body goes to the client.
+    /// Without it, all contents go to the client.
     deliveries: Option<Arc<dyn Deliveries>>,
     /// The deliveries that the client has not settled.
     unsettled: Unsettled,

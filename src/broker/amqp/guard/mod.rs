@@ -68,7 +68,7 @@ pub(super) async fn connect(
 ) -> Result<Connection, Error> {
     let longest = uri.query.frame_max.unwrap_or_default();
     if around.deliveries.is_some() || around.outbox.is_some() {
-        uri.query.frame_max = Some(SHORT_FRAME);
+        uri.query.frame_max = Some(SHORT_FRAME.min(longest));
     }
     let tokio = Tokio::default().with_handle(handle);
     let runtime = Runtime::new(RuntimeParts::new(
@@ -93,10 +93,10 @@ pub(super) async fn connect(
     Connection::connector(uri, runtime, connect, properties).await
 }
 
-/// The longest frame that lapin knows of, in bytes, if contents go around it: the shortest that AMQP allows. lapin has two
-/// buffers of 32 frames for each connection, which are written to the end under load: 256 KB, and 8 MB with the broker's own
-/// frames.
-const SHORT_FRAME: u32 = 4096;
+/// The longest frame that lapin knows of, in bytes, if contents go around it. lapin has two buffers of 32 frames for each
+/// connection, which are written to the end under load: 512 KB, and 8 MB with the broker's own frames. What still goes through
+/// lapin must fit, such as the broker's description of itself.
+const SHORT_FRAME: u32 = 8192;
 
 type TcpStream = <Tokio as Reactor>::TcpStream;
 

@@ -7,7 +7,7 @@
 
 use std::str;
 
-/// How deep tables and arrays can be nested, the header table included. The client reads, copies and writes them by
+/// How deep tables and arrays can be nested, the header table included. The client and the sailor read and write them by
 /// recursion; in a build without optimisation this depth takes 1.7 MB of a stack of 2 MB.
 pub(crate) const DEPTH: usize = 128;
 
@@ -195,8 +195,9 @@ fn walk_header<V: Visit>(payload: &[u8], visit: &mut V) {
     for bit in (2..16).rev().filter(|bit| flags & (1 << bit) != 0) {
         let read = match bit {
             HEADERS => walk_table(rest, visit),
-            DELIVERY_MODE | PRIORITY => fixed(rest, 1, visit),
-            TIMESTAMP => fixed(rest, 8, visit),
+            DELIVERY_MODE | PRIORITY | TIMESTAMP => {
+                property_len(bit, rest).and_then(|length| fixed(rest, length, visit))
+            }
             _ => text(rest, visit),
         };
         let Some(after) = read else {
@@ -369,21 +370,26 @@ fn next_value<'a, V: Visit>(
 }
 
 /// Shortens a well-formed content header to `limit` bytes: cuts its longest headers one by one, and then leaves out the
-/// last ones. The id of the message stays, because a returned event is recognized by it.
+/// last ones. The id of the message goes last, because a returned event is recognized by it.
 fn shortened(payload: &[u8], limit: usize) -> Vec<u8> {
-    /// The longest id that stays whatever the limit, with its type and length.
-    const MAX_ID: usize = 260;
+    const ID: &[u8] = b"\x09messageId";
     let Some((start, end)) = header_table(payload) else {
         return payload.to_vec();
     };
     let mut headers = split_headers(&payload[start + 4..end]);
-    let mut excess = payload.len().saturating_sub(limit);
+    // Of headers with the same name, the last one counts.
+    let id = headers.iter().rfind(|(name, _)| *name == ID).copied();
+    headers.retain(|(name, _)| *name != ID);
+    headers.splice(..0, id);
+    let others = usize::from(id.is_some());
+    let length = |headers: &[(&[u8], &[u8])]| {
+        let lengths = headers.iter().map(|(name, value)| name.len() + value.len());
+        start + 4 + lengths.sum::<usize>() + payload.len() - end
+    };
+    let mut excess = length(&headers).saturating_sub(limit);
     let mut mark = Vec::new();
     write_mark(&mut mark, usize::MAX, TOO_LONG);
-    let is_id = |(name, value): &(&[u8], &[u8])| *name == b"\x09messageId" && value.len() <= MAX_ID;
-    let mut longest: Vec<usize> = (0..headers.len())
-        .filter(|n| !is_id(&headers[*n]))
-        .collect();
+    let mut longest: Vec<usize> = (others..headers.len()).collect();
     longest.sort_by_key(|n| std::cmp::Reverse(headers[*n].1.len()));
     for n in longest {
         if excess == 0 || headers[n].1.len() <= mark.len() {
@@ -392,13 +398,7 @@ fn shortened(payload: &[u8], limit: usize) -> Vec<u8> {
         excess = excess.saturating_sub(headers[n].1.len() - mark.len());
         headers[n].1 = &mark;
     }
-    while excess > 0 {
-        let Some(last) = headers.iter().rposition(|header| !is_id(header)) else {
-            break;
-        };
-        let (name, value) = headers.remove(last);
-        excess = excess.saturating_sub(name.len() + value.len());
-    }
+    while length(&headers) > limit && headers.pop().is_some() {}
     let table: Vec<&[u8]> = headers
         .into_iter()
         .flat_map(|(name, value)| [name, value])

@@ -275,9 +275,11 @@ impl Channel {
                 confirm.await.map(PublisherConfirm::Real)
             }
             Self::Simulated(held, number) => {
-                let contents = held.around.outbox.as_ref();
-                let (properties, body) = match contents.and_then(|outbox| outbox.withdraw(body)) {
-                    Some(contents) => (properties::for_client(&contents.properties), contents.body),
+                let (properties, body) = match &held.around.outbox {
+                    Some(outbox) => {
+                        let contents = outbox.withdraw(body).expect("the body is a ticket");
+                        (properties::for_client(&contents.properties), contents.body)
+                    }
                     None => (properties, Bytes::copy_from_slice(body)),
                 };
                 let publish = Publish {

@@ -183,6 +183,18 @@ fn added_headers_replace_those_of_the_same_name_and_no_others() {
     assert_eq!(Value::Object(to_json(&bytes)), Value::Object(added));
 }
 
+#[test]
+fn of_headers_with_the_same_name_the_last_one_counts() {
+    let entry = |value: u8| [1, b'h', b'b', value];
+    let entries = [entry(1), entry(2), entry(3)].concat();
+    let table = [(entries.len() as u32).to_be_bytes().as_slice(), &entries].concat();
+    assert_eq!(get(&table, "h"), Some(json!(3)));
+    assert_eq!(Value::Object(to_json(&table)), json!({"h": 3}));
+    let with = with(&table, &headers(json!({"end": 9})));
+    assert_eq!(Value::Object(to_json(&with)), json!({"h": 3, "end": 9}));
+    assert_eq!(with.len(), 4 + entry(3).len() + 1 + 3 + 2);
+}
+
 fn value() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),

@@ -6,6 +6,21 @@ use proptest::prelude::*;
 use std::sync::Mutex;
 
 fn delivery(channel: u8, tag: u64, size: usize) -> [Vec<u8>; 2] {
+    delivery_of(channel, tag, size, &[0, 0])
+}
+
+/// A delivery whose properties tell its tag.
+fn tagged_delivery(channel: u8, tag: u64, size: usize) -> [Vec<u8>; 2] {
+    delivery_of(channel, tag, size, &tagged_properties(tag))
+}
+
+fn tagged_properties(tag: u64) -> Vec<u8> {
+    let id = tag.to_string();
+    let properties = lapin::BasicProperties::default().with_message_id(id.as_str().into());
+    properties::of_client(&properties)
+}
+
+fn delivery_of(channel: u8, tag: u64, size: usize, properties: &[u8]) -> [Vec<u8>; 2] {
     let mut method = vec![0, 60, 0, 60];
     for part in [
         name(b"consumer"),
@@ -18,28 +33,8 @@ fn delivery(channel: u8, tag: u64, size: usize) -> [Vec<u8>; 2] {
     }
     let mut header = vec![0, 60, 0, 0];
     header.extend((size as u64).to_be_bytes());
-    header.extend([0, 0]);
+    header.extend(properties);
     [(1, method), (2, header)].map(|(kind, payload)| on(channel, frame(kind, &payload)))
-}
-
-/// The same with properties.
-fn delivery_with(
-    channel: u8,
-    tag: u64,
-    size: usize,
-    properties: lapin::BasicProperties,
-) -> [Vec<u8>; 2] {
-    let [method, _] = delivery(channel, tag, size);
-    let header = AMQPContentHeader {
-        class_id: 60,
-        body_size: size as u64,
-        properties,
-    };
-    let mut room = vec![0; 1 << 17];
-    let written = gen_frame(&AMQPFrame::Header(channel.into(), header))(room.as_mut_slice().into());
-    let length = written.unwrap().into_inner().1;
-    room.truncate(length as usize);
-    [method, room]
 }
 
 fn on(channel: u8, mut frame: Vec<u8>) -> Vec<u8> {
@@ -47,11 +42,12 @@ fn on(channel: u8, mut frame: Vec<u8>) -> Vec<u8> {
     frame
 }
 
-fn without_properties(body: Vec<u8>) -> Contents {
-    Contents {
-        properties: vec![0, 0].into(),
+fn tagged_contents(tag: u64, body: Vec<u8>) -> (u64, Contents) {
+    let contents = Contents {
+        properties: tagged_properties(tag).into(),
         body: body.into(),
-    }
+    };
+    (tag, contents)
 }
 
 /// The frames of a body, each with at most `most` bytes.
@@ -112,13 +108,13 @@ proptest! {
         let other = on(7, frame(1, &[0, 20, 0, 11, 0, 0, 0, 0]));
         for (n, (size, is_admitted, channel)) in deliveries.iter().enumerate() {
             let tag = n as u64;
-            let [method, header] = delivery(*channel, tag, *size);
+            let [method, header] = tagged_delivery(*channel, tag, *size);
             let whole = [method, header, body(*channel, tag, *size, most), other.clone()].concat();
             sent.extend(whole);
             expected.extend([delivery(*channel, tag, 0).concat(), other.clone()].concat());
             all.push((tag, *size as u64));
             let size = if *is_admitted { *size } else { 0 };
-            contents.push((tag, without_properties(vec![tag as u8; size])));
+            contents.push(tagged_contents(tag, vec![tag as u8; size]));
         }
         let admit: Vec<_> = deliveries.iter().map(|(_, admit, _)| *admit).collect();
         let (got, taken) = taken(&sent, &sizes, 0, move |tag| admit[tag as usize]);
@@ -163,7 +159,7 @@ fn properties_go_around_the_client() {
         let properties = lapin::BasicProperties::default()
             .with_headers(headers)
             .with_message_id("id".into());
-        let [method, header] = delivery_with(1, 5, 3, properties.clone());
+        let [method, header] = delivery_of(1, 5, 3, &properties::of_client(&properties));
         let sent = [method, header, body(1, 5, 3, 1000)].concat();
         for admitted in [true, false] {
             let (got, taken) = taken(&sent, &[700], 4096, move |_| admitted);
@@ -191,11 +187,11 @@ fn a_body_that_is_not_complete_is_not_taken() {
 
 #[test]
 fn more_than_a_body_announces_does_not_count() {
-    let [method, header] = delivery(1, 1, 2);
+    let [method, header] = tagged_delivery(1, 1, 2);
     let sent = [method, header, frame(3, b"abc"), frame(8, b"")].concat();
     let (got, taken) = taken(&sent, &[usize::MAX], 0, |_| true);
     assert_eq!(got, [delivery(1, 1, 0).concat(), frame(8, b"")].concat());
-    assert_eq!(taken.contents, [(1, without_properties(b"ab".to_vec()))]);
+    assert_eq!(taken.contents, [tagged_contents(1, b"ab".to_vec())]);
 }
 
 #[test]
@@ -221,7 +217,8 @@ fn only_the_bodies_of_deliveries_are_left_out() {
 
 #[test]
 fn bodies_on_two_channels_are_told_apart() {
-    let [first, second] = [delivery(1, 1, 6), delivery(2, 2, 3)].map(|frames| frames.concat());
+    let [first, second] =
+        [tagged_delivery(1, 1, 6), tagged_delivery(2, 2, 3)].map(|frames| frames.concat());
     let halves = [on(1, frame(3, b"abc")), on(1, frame(3, b"def"))];
     let other = on(2, frame(3, b"xyz"));
     let sent = [first, second, halves[0].clone(), other, halves[1].clone()].concat();
@@ -230,7 +227,7 @@ fn bodies_on_two_channels_are_told_apart() {
         (vec![1, 2], [(2, "xyz"), (1, "abcdef")]),
     ] {
         let (_, taken) = taken(&sent, &[usize::MAX], 0, move |tag| admitted.contains(&tag));
-        let contents = contents.map(|(tag, body)| (tag, without_properties(body.into())));
+        let contents = contents.map(|(tag, body)| tagged_contents(tag, body.into()));
         assert_eq!(taken.contents, contents);
     }
 }

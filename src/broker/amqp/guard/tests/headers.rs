@@ -178,3 +178,16 @@ fn the_last_of_too_many_short_headers_are_left_out() {
     assert_eq!(headers.get("0"), Some(&json!("v")));
     assert_eq!(headers.get("1999"), None);
 }
+
+/// A frame that is too long for the client ends the connection.
+#[test]
+fn whatever_the_headers_the_client_gets_no_longer_frame() {
+    let ids = [name(b"messageId"), value(250)].concat().repeat(40);
+    let id = [name(b"messageId"), value(9000)].concat();
+    for table in [&ids, &id, &[ids.clone(), id.clone()].concat()] {
+        let too_long = header(HEADERS, &sized(table));
+        let got = read(&too_long, &[usize::MAX], 1 << 20, 4096);
+        assert!(got.len() <= 4096, "{}", got.len());
+        assert_eq!(parsed(got).len(), 1);
+    }
+}

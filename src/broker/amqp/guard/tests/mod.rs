@@ -95,7 +95,10 @@ fn parsed(bytes: Vec<u8>) -> Vec<AMQPFrame> {
                 gen_frame(&frame)(written.as_mut_slice().into())
                     .map(drop)
                     .unwrap();
+                // The sailor reads the same as the client.
+                let raw = &rest[frames::HEAD + 12..rest.len() - after.len() - 1];
                 let headers = properties::headers(&properties::of_client(&header.properties));
+                assert_eq!(properties::headers(raw), headers);
                 properties::of_event(&headers, true).unwrap();
             }
             frames.push(frame.clone());

@@ -90,7 +90,7 @@ fn written(
         outbox,
         deliveries: None,
     };
-    let mut stream = GuardedStream::new(takes, 8192).with(131_072, around);
+    let mut stream = GuardedStream::new(takes, SHORT_FRAME).with(131_072, around);
     stream.frames.space()[..20].copy_from_slice(&tune(10, 30, offered));
     stream.frames.filled(20);
     let mut stream = Pin::new(&mut stream);
@@ -168,7 +168,7 @@ proptest! {
     ) {
         let outbox = Outbox::new();
         let (mut bytes, mut expected) = (b"AMQP\0\0\x09\x01".to_vec(), vec![]);
-        bytes.extend(tune(10, 31, 8192));
+        bytes.extend(tune(10, 31, SHORT_FRAME));
         for (id, size) in messages.iter().enumerate() {
             let body = vec![id as u8; *size];
             let ticket = outbox.deposit(Contents {
@@ -217,7 +217,7 @@ fn what_the_socket_does_not_take_wakes_lapin_for_reading_too() {
         outbox: Some(Outbox::new()),
         deliveries: None,
     };
-    let mut stream = GuardedStream::new(Takes::new(&[0]), 8192).with(131_072, around);
+    let mut stream = GuardedStream::new(Takes::new(&[0]), SHORT_FRAME).with(131_072, around);
     let [reader, writer] = [Arc::<Count>::default(), Arc::default()];
     let [reading, writing] = [Waker::from(reader.clone()), writer.clone().into()];
     let read = Pin::new(&mut stream).poll_read(&mut Context::from_waker(&reading), &mut [0; 9]);
@@ -277,8 +277,14 @@ fn longer_frames_than_the_clients_are_split() {
 
 #[test]
 fn a_returned_event_keeps_its_id_whatever_its_headers() {
+    for length in [36, 300, 5000] {
+        returned_with_id(&"0".repeat(length));
+    }
+}
+
+fn returned_with_id(id: &str) {
     let mut headers = FieldTable::default();
-    let id = AMQPValue::LongString("0123456789abcdef0123456789abcdef0123".into());
+    let id = AMQPValue::LongString(id.into());
     headers.insert("messageId".into(), id.clone());
     for n in 0..600 {
         let name = format!("x-eio-meta-{n}");
@@ -305,7 +311,7 @@ fn a_returned_event_keeps_its_id_whatever_its_headers() {
         sizes: vec![usize::MAX],
         at: 0,
     };
-    let mut stream = GuardedStream::new(pieces, 8192).with(131_072, Around::default());
+    let mut stream = GuardedStream::new(pieces, SHORT_FRAME).with(131_072, Around::default());
     let mut into = vec![0; 1 << 20];
     let mut cx = Context::from_waker(std::task::Waker::noop());
     let Poll::Ready(Ok(count)) = Pin::new(&mut stream).poll_read(&mut cx, &mut into) else {
