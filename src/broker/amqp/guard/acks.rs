@@ -18,8 +18,8 @@ const NACK: [u8; 4] = [0, 60, 0, 120];
 /// The bit `multiple` of an acknowledgement.
 const MULTIPLE: u8 = 1;
 
-/// The channels and tags of what was delivered on one connection and is not settled yet. It may have more, such as what a closed channel had delivered:
-/// then less is merged.
+/// The channels and tags of what was delivered on one connection and is not settled yet. It may have more, such as what a
+/// closed channel had delivered: then less is merged.
 #[derive(Debug, Default)]
 pub(crate) struct Unsettled(BTreeSet<(Channel, u64)>);
 
