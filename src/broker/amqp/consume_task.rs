@@ -456,16 +456,20 @@ impl ConsumeTask {
     ) -> Option<Change> {
         let consumers = &channel.consumers;
         let received = consumers.receive(delivery.delivery_tag, delivery.data.len());
+        let back = |acker, size| {
+            let no_room = Some(NoRoom { acker, size });
+            Some(Change { no_room })
+        };
         let withheld = match received.left_out {
-            Some(LeftOut::NoRoom(size)) => {
-                let acker = delivery.acker;
-                let no_room = Some(NoRoom { acker, size });
-                return Some(Change { no_room });
-            }
+            Some(LeftOut::NoRoom(size)) => return back(delivery.acker, size),
             Some(LeftOut::TooLarge(size)) => Some(size),
             None => None,
         };
-        let (contents, room) = (received.contents, received.room);
+        // Every delivery has contents. If these were lost, the message would be empty: the broker delivers it again.
+        let Some(contents) = received.contents else {
+            return back(delivery.acker, 0);
+        };
+        let room = received.room;
         let (channel, generation) = (&channel.channel, generation.clone());
         let delivery = delivery::receive(delivery, contents, channel, generation, room, withheld);
         let size = delivery.body.len();

@@ -186,14 +186,14 @@ impl Consumers {
     /// Takes over a delivery. `size` is the size of the body that the client hands over, in bytes.
     pub(super) fn receive(&self, tag: u64, size: usize) -> Received {
         let (left_out, contents) = self.intake.take_waiting(tag);
-        let contents = contents.unwrap_or_default();
         self.current.count.fetch_add(1, SeqCst);
-        let booked = if left_out.is_some() {
-            0
-        } else {
-            let cost = MemoryShares::message_cost(size.max(contents.body.len()));
-            self.intake.booked.fetch_sub(cost, SeqCst);
-            cost
+        let booked = match &contents {
+            Some(contents) if left_out.is_none() => {
+                let cost = MemoryShares::message_cost(size.max(contents.body.len()));
+                self.intake.booked.fetch_sub(cost, SeqCst);
+                cost
+            }
+            _ => 0,
         };
         let room = Room {
             unsettled: self.current.clone(),
@@ -235,8 +235,8 @@ pub(super) struct Received {
     pub(super) room: Room,
     /// Why its body was left out.
     pub(super) left_out: Option<LeftOut>,
-    /// What the client does not hand over.
-    pub(super) contents: Contents,
+    /// What the client does not hand over. Without it, the message is not processed.
+    pub(super) contents: Option<Contents>,
 }
 
 /// The memory of one message. It is given back when this is released or dropped.

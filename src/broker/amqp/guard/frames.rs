@@ -10,6 +10,7 @@ use super::{
 };
 use bytes::{Buf, Bytes};
 use std::{
+    fmt,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -44,12 +45,22 @@ pub(crate) trait Deliveries: Send + Sync {
 }
 
 /// What goes around the client of a message.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Contents {
     /// Flags and properties, as AMQP writes them.
     pub(crate) properties: Bytes,
     /// The body; empty if it is left out of a delivery.
     pub(crate) body: Bytes,
+}
+
+impl fmt::Debug for Contents {
+    /// Without the bytes, which may be secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Contents")
+            .field("properties", &self.properties.len())
+            .field("body", &self.body.len())
+            .finish()
+    }
 }
 
 /// Holds frames of methods and content headers until they are complete and checked, and takes the bodies of deliveries out.

@@ -382,23 +382,24 @@ fn shortened(payload: &[u8], limit: usize) -> Vec<u8> {
     headers.retain(|(name, _)| *name != ID);
     headers.splice(..0, id);
     let others = usize::from(id.is_some());
-    let length = |headers: &[(&[u8], &[u8])]| {
-        let lengths = headers.iter().map(|(name, value)| name.len() + value.len());
-        start + 4 + lengths.sum::<usize>() + payload.len() - end
-    };
-    let mut excess = length(&headers).saturating_sub(limit);
+    let length_of = |(name, value): &(&[u8], &[u8])| name.len() + value.len();
+    let mut length = start + 4 + headers.iter().map(length_of).sum::<usize>() + payload.len() - end;
     let mut mark = Vec::new();
     write_mark(&mut mark, usize::MAX, TOO_LONG);
     let mut longest: Vec<usize> = (others..headers.len()).collect();
     longest.sort_by_key(|n| std::cmp::Reverse(headers[*n].1.len()));
     for n in longest {
-        if excess == 0 || headers[n].1.len() <= mark.len() {
+        if length <= limit || headers[n].1.len() <= mark.len() {
             break;
         }
-        excess = excess.saturating_sub(headers[n].1.len() - mark.len());
+        length -= headers[n].1.len() - mark.len();
         headers[n].1 = &mark;
     }
-    while length(&headers) > limit && headers.pop().is_some() {}
+    while length > limit
+        && let Some(last) = headers.pop()
+    {
+        length -= length_of(&last);
+    }
     let table: Vec<&[u8]> = headers
         .into_iter()
         .flat_map(|(name, value)| [name, value])

@@ -58,7 +58,7 @@ proptest! {
                 Step::Arrives(size) => {
                     tag += 1;
                     let is_alone = memory.used() == 0;
-                    let is_admitted = consumers.intake.admit(tag, size as u64);
+                    let is_admitted = arrives(&consumers, tag, size);
                     let is_too_large = size > shares(limit).largest_body();
                     prop_assert!(!is_alone || is_admitted != is_too_large);
                     sent.push_back((tag, size, is_admitted));
@@ -151,15 +151,15 @@ fn without_a_small_limit_the_prefetch_is_the_setting_at_once() {
 #[tokio::test]
 async fn a_message_that_does_not_fit_waits_for_the_others() {
     let consumers = consumers(48 * MIB);
-    assert!(consumers.intake.admit(1, 10 * MIB as u64));
+    assert!(arrives(&consumers, 1, 10 * MIB));
     let Received {
         room: first,
         left_out,
         ..
     } = consumers.receive(1, 10 * MIB);
     assert_eq!(left_out, None);
-    assert!(!consumers.intake.admit(2, 5 * MIB as u64));
-    assert!(!consumers.intake.admit(3, 50 * MIB as u64));
+    assert!(!arrives(&consumers, 2, 5 * MIB));
+    assert!(!arrives(&consumers, 3, 50 * MIB));
     assert_eq!(
         consumers.receive(2, 0).left_out,
         Some(LeftOut::NoRoom(5 * MIB))
@@ -178,7 +178,7 @@ async fn a_message_that_does_not_fit_waits_for_the_others() {
 #[tokio::test(start_paused = true)]
 async fn a_wait_for_memory_is_named_in_the_log() {
     let (consumers, log) = (consumers(48 * MIB), CapturedLog::begin());
-    assert!(consumers.intake.admit(1, 10 * MIB as u64));
+    assert!(arrives(&consumers, 1, 10 * MIB));
     let running = consumers.receive(1, 10 * MIB).room;
     let waiting = consumers.intake.room_for(5 * MIB);
     let end = async {
@@ -195,7 +195,7 @@ async fn a_wait_for_memory_is_named_in_the_log() {
 fn unsettled_deliveries_of_earlier_consumers_count() {
     let mut consumers = consumers(48 * MIB);
     let receive = |consumers: &Consumers, tag| {
-        assert!(consumers.intake.admit(tag, 1));
+        assert!(arrives(consumers, tag, 1));
         consumers.receive(tag, 1).room
     };
     let first = receive(&consumers, 1);
@@ -210,21 +210,47 @@ fn unsettled_deliveries_of_earlier_consumers_count() {
     drop(second);
 }
 
+/// A delivery with a body of `size` bytes, which is left to the client. Returns whether it is admitted.
+fn arrives(consumers: &Consumers, tag: u64, size: usize) -> bool {
+    let is_admitted = consumers.intake.admit(tag, size as u64);
+    consumers.intake.take(tag, body(0));
+    is_admitted
+}
+
+fn body(size: usize) -> Contents {
+    Contents {
+        properties: vec![0, 0].into(),
+        body: vec![0; size].into(),
+    }
+}
+
+/// It could not be processed without them.
+#[test]
+fn a_delivery_whose_contents_are_lost_books_nothing() {
+    let consumers = consumers(48 * MIB);
+    assert!(consumers.intake.admit(1, 10));
+    let booked = used(&consumers);
+    let received = consumers.receive(1, 0);
+    assert_eq!((received.left_out, received.contents), (None, None));
+    drop(received.room);
+    // Its memory comes back with the connection.
+    assert_eq!(used(&consumers), booked);
+    let memory = consumers.intake.memory.clone();
+    drop(consumers);
+    assert_eq!(memory.used(), 0);
+}
+
 #[test]
 fn contents_wait_for_their_delivery() {
     let consumers = consumers(48 * MIB);
-    let body = |size| Contents {
-        properties: vec![0, 0].into(),
-        body: vec![0; size].into(),
-    };
     for (tag, size) in [(1, 10), (2, 20), (3, 30)] {
         assert!(consumers.intake.admit(tag, size as u64));
         consumers.intake.take(tag, body(size));
     }
     // The client has dropped the first one.
     let second = consumers.receive(2, 0);
-    assert_eq!(second.contents, body(20));
-    assert_eq!(consumers.receive(1, 0).contents, Contents::default());
+    assert_eq!(second.contents, Some(body(20)));
+    assert_eq!(consumers.receive(1, 0).contents, None);
     assert_eq!(consumers.intake.waiting().len(), 1);
     let memory = consumers.intake.memory.clone();
     drop((second, consumers));
