@@ -63,7 +63,7 @@ impl fmt::Debug for Contents {
     }
 }
 
-/// Holds frames of methods and content headers until they are complete and checked, and takes the bodies of deliveries out.
+/// Holds frames of methods and content headers until they are complete and checked, and takes the contents of deliveries out.
 /// Everything else passes through.
 pub(crate) struct Frames {
     /// What came from the broker: `at..end` is not processed yet.
@@ -119,6 +119,7 @@ struct Arriving {
     kept: Option<Kept>,
 }
 
+/// What is there of a delivery's contents.
 struct Kept {
     properties: Bytes,
     body: Vec<u8>,
